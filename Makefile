@@ -1,0 +1,39 @@
+# Three commands: demo (the main job on embedded defaults), test (the whole suite), check (all that must be clean).
+# Each makes its own .venv from a bare python3 >= 3.11 when it is missing.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+JOBS   ?= 2
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
+
+.PHONY: demo test check format clean
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("ComfyGen needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (choose another with PYTHON=…)" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable . >&2
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.runtime
+	@$(PIP) --editable '.[test,dev]' >&2
+	@touch $@
+
+demo: $(VENV)/.runtime
+	@$(BIN)/comfygen demo $(ARGS)
+
+test: $(VENV)/.check
+	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
+
+check: $(VENV)/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses $(JOBS)
+
+format: $(VENV)/.check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
