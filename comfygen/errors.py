@@ -83,10 +83,8 @@ class ComfyGenError(Exception):
         return {key: value for key, value in plain.items() if value is not None}
 
 
-class InvalidInput(ComfyGenError):
-    """What was written cannot be used."""
-
-    code = "invalid"
+class Listing(ComfyGenError):
+    """Something is wrong, in more than one place perhaps: `problems` has every mistake."""
 
     def __init__(
         self, message: str | None = None, *, problems: Iterable[Problem] = (), hint: str | None = None
@@ -102,6 +100,12 @@ class InvalidInput(ComfyGenError):
             plain["message"] = self.headline or self.problems[0].message
             plain["problems"] = [problem.to_json() for problem in self.problems]
         return plain
+
+
+class InvalidInput(Listing):
+    """What was written cannot be used."""
+
+    code = "invalid"
 
 
 class RequestInvalid(InvalidInput):
@@ -153,21 +157,10 @@ class ComfyUIUnavailable(ComfyUIError):
     retryable = True
 
 
-class PreflightFailed(ComfyUIError):
+class PreflightFailed(Listing, ComfyUIError):
     """This ComfyUI lacks something the graph needs; nothing was submitted."""
 
     code = "preflight_failed"
-
-    def __init__(
-        self, message: str | None = None, *, problems: Iterable[Problem] = (), hint: str | None = None
-    ) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join([message or "", *(f"  {p}" for p in self.problems)]).strip() or None, hint=hint)
-        self.headline = message
-
-    def to_json(self) -> dict[str, Any]:
-        head = self.headline or (self.problems[0].message if self.problems else self.message)
-        return super().to_json() | {"message": head, "problems": [problem.to_json() for problem in self.problems]}
 
 
 class PromptRefused(ComfyUIError):
