@@ -39,6 +39,7 @@ LAYERS: dict[str, float] = {
     "tools": 6,
     "datasette": 6,
     "simulator": 6,
+    "__main__": 6.5,
     "comfygend": 7,
 }
 SAME_LAYER = {("cli", "simulator"), ("cli", "datasette"), ("cli", "tools")}

@@ -1,0 +1,98 @@
+"""The demo's processes: each a child that ends with its parent, its log in a file of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from comfygen.errors import ComfyGenError
+
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 15.0
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+
+
+class ProcessEnded(ComfyGenError):
+    """A process of the demo ended by itself."""
+
+    code = "process_ended"
+
+
+def free_port(preferred: int | None = None) -> int:
+    """The preferred port if nobody has it, or any that is free."""
+    for port in (preferred or 0, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ComfyGenError("There is no free port on 127.0.0.1.")
+
+
+def _end_with_parent() -> None:
+    """Runs in the child: it is told to stop when its parent dies, however that dies. Linux only."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass
+class Processes:
+    """Children by name. Leaving the context stops them, the last started first."""
+
+    folder: Path
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, words: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start `python -m WORDS…` (or an absolute command) in a session of its own: Ctrl-C is for the parent."""
+        command = list(words) if Path(words[0]).is_absolute() else [sys.executable, "-m", *words]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.children[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(environ),
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            )
+
+    def wait_for(self, what: str, ready: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
+        """Wait until something is the case. Raises ProcessEnded when a child ends meanwhile, or time runs out."""
+        end = time.monotonic() + seconds
+        while not ready():
+            self.check()
+            if time.monotonic() > end:
+                raise ProcessEnded(f"{what} took longer than {seconds:.0f} s.", hint=f"See the logs in {self.folder}.")
+            time.sleep(LOOK_SECONDS)
+
+    def check(self) -> None:
+        """Raise ProcessEnded if a child has ended."""
+        for name, child in self.children.items():
+            if (code := child.poll()) is not None:
+                log = self.folder / f"{name}.log"
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+                raise ProcessEnded(f"{name} ended with code {code}:\n{tail}", hint=f"The whole log is {log}.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        for child in reversed(self.children.values()):
+            if child.poll() is None:
+                child.terminate()
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()

@@ -1,0 +1,97 @@
+"""The one use case that command line, tools and service share: a request file becomes plans."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from comfygen.errors import ComfyGenError, InvalidInput, NotFound, Problem, RequestInvalid
+from comfygen.images import prepare_input
+from comfygen.plan import InputImage, Plan, make_plan
+from comfygen.request import Request, expand, parse_requests
+from comfygen.resources import Library
+
+MAX_RANDOM_SEED = 2**53 - 1
+
+
+class Inputs(Protocol):
+    """Where input images come from, and where the prepared ones are kept until they have run."""
+
+    async def read(self, reference: str) -> bytes:
+        """The bytes that `input_image` names. Raises ComfyGenError for what may not or cannot be read."""
+        ...
+
+    async def keep(self, name: str, content: bytes) -> None:
+        """Keep a prepared image under its name, durably; the same name always has the same bytes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One job to be: the request with everything expanded, its plan, and its place in the batch of its document."""
+
+    request: Request
+    plan: Plan
+    batch_index: int
+    batch_of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kitchen:
+    """What plans are made from. `draw` gives a random seed in 0..2^53-1."""
+
+    library: Library
+    inputs: Inputs
+    draw: Callable[[], int]
+
+
+async def prepare(text: bytes, *, file: str, kitchen: Kitchen) -> tuple[Prepared, ...]:
+    """Every job of a request file, planned. Raises RequestInvalid with all that is wrong; nothing is half-done."""
+    prepared: list[Prepared] = []
+    problems: list[Problem] = []
+    for request in parse_requests(text, file=file):
+        singles = expand(request)
+        for place, single in enumerate(singles):
+            try:
+                plan = await _plan(single, kitchen)
+            except ComfyGenError as error:
+                fresh = _placed(error, file)
+                problems += [problem for problem in fresh if problem not in problems]
+            else:
+                prepared.append(Prepared(request=single, plan=plan, batch_index=place, batch_of=len(singles)))
+    if problems:
+        raise RequestInvalid(f"{file} cannot be used:", problems=problems)
+    return tuple(prepared)
+
+
+async def _plan(request: Request, kitchen: Kitchen) -> Plan:
+    workflow = kitchen.library.workflow(request.workflow)
+    presets = kitchen.library.presets()
+    image = await _input(request, kitchen.inputs)
+    seed = request.seed if request.seed is not None else kitchen.draw()
+    return make_plan(request, workflow=workflow, presets=presets, seed=seed, input_image=image)
+
+
+async def _input(request: Request, inputs: Inputs) -> InputImage | None:
+    if request.input_image is None:
+        return None
+    content = await inputs.read(request.input_image)
+    prepared, width, height = await asyncio.to_thread(prepare_input, content, resize=request.resize, crop=request.crop)
+    digest = hashlib.sha256(prepared).hexdigest()
+    name = f"comfygen-{digest[:32]}.png"
+    await inputs.keep(name, prepared)
+    return InputImage(source=request.input_image, name=name, sha256=digest, width=width, height=height)
+
+
+def _placed(error: ComfyGenError, file: str) -> list[Problem]:
+    """The mistakes that an error tells, each with the file it is about."""
+    if isinstance(error, InvalidInput) and error.problems:
+        return [Problem(**{**problem.to_json(), "file": problem.file or file}) for problem in error.problems]
+    field = "workflow" if isinstance(error, NotFound) and "workflow" in error.message else None
+    return [Problem(file=file, field=field, message=error.message, hint=error.hint)]
+
+
+__all__ = ["Inputs", "Kitchen", "Prepared", "prepare"]

@@ -1,0 +1,92 @@
+"""Library: the workflows and presets that requests name, found in a checkout, a wheel or the configured places."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from comfygen.errors import ConfigInvalid, InvalidInput, NotFound
+from comfygen.presets import Presets, parse_presets
+from comfygen.workflows import Workflow, parse_workflow
+
+log = logging.getLogger(__name__)
+PACKAGE = Path(__file__).parent
+BUILT_IN_NAMES = {"workflows", "presets.yaml"}
+
+
+def built_in(name: str) -> Path:
+    """A file or folder that comes with ComfyGen: beside the package in a checkout, inside it in a wheel."""
+    installed = PACKAGE / "_resources" / name
+    return installed if installed.exists() else PACKAGE.parent / name
+
+
+def place(configured: Path | None, name: str) -> Path:
+    """Where `workflows` or `presets.yaml` are: the configured place, or the built-in one.
+
+    A configured place that does not exist is an error, unless it has the very name of the built-in one
+    (the sample configuration says `./workflows`, and there need be no such folder).
+    """
+    if configured is None:
+        return built_in(name)
+    if configured.exists():
+        return configured
+    if configured.name in BUILT_IN_NAMES:
+        log.info("%s does not exist: the built-in %s are used", configured, name)
+        return built_in(name)
+    raise ConfigInvalid(f"{configured} does not exist.", hint=f"Create it, or leave `{name.split('.')[0]}` out.")
+
+
+class Library:
+    """Workflows and presets by name. A file is read again when it has changed; a broken one harms only who names it."""
+
+    def __init__(self, workflows: Path | None = None, presets: Path | None = None) -> None:
+        self.folder = place(workflows, "workflows")
+        self.presets_file = place(presets, "presets.yaml")
+        self._workflows: dict[str, tuple[tuple[int, int], Workflow]] = {}
+        self._presets: tuple[tuple[int, int], Presets] | None = None
+
+    def names(self) -> list[str]:
+        """The file names of all workflows."""
+        return sorted(path.name for path in self.folder.glob("*.json") if not path.name.startswith("."))
+
+    def workflow(self, name: str) -> Workflow:
+        """A workflow by file name or stem. Raises NotFound with "did you mean", or WorkflowInvalid."""
+        names = self.names()
+        wanted = name if name in names else f"{name}.json"
+        if wanted not in names:
+            close = difflib.get_close_matches(name, [n.removesuffix(".json") for n in names], 1, 0.5)
+            hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
+            raise NotFound(f"There is no workflow {name!r} in {self.folder}.", hint=hint)
+        path = self.folder / wanted
+        version = _version(path)
+        if (known := self._workflows.get(wanted)) and known[0] == version:
+            return known[1]
+        workflow = parse_workflow(path.read_bytes(), name=wanted)
+        self._workflows[wanted] = (version, workflow)
+        return workflow
+
+    def presets(self) -> Presets:
+        """All presets. Raises PresetsInvalid."""
+        version = _version(self.presets_file)
+        if self._presets is None or self._presets[0] != version:
+            self._presets = version, parse_presets(self.presets_file.read_bytes(), file=str(self.presets_file))
+        return self._presets[1]
+
+    def check(self) -> list[InvalidInput]:
+        """What is wrong with the presets and with every workflow; empty when all is well."""
+        reads: list[Callable[[], object]] = [self.presets, *(partial(self.workflow, name) for name in self.names())]
+        found: list[InvalidInput] = []
+        for read in reads:
+            try:
+                read()
+            except InvalidInput as exc:
+                found.append(exc)
+        return found
+
+
+def _version(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,1 @@
+"""The ComfyGen service: it owns time. It watches, queues, runs, publishes, indexes and stops."""

@@ -1,0 +1,63 @@
+"""Inboxes: where requests arrive. A folder and a bucket prefix have the same verbs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from comfygen.errors import ComfyGenError
+from comfygend.ledger import Arrival, RequestRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxItem:
+    """A file that is complete. `refusal` says why it cannot be a request at all (a symlink, a giant, …)."""
+
+    arrival: Arrival
+    handle: str
+    refusal: ComfyGenError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a request ended, for the person who dropped it."""
+
+    request_id: str
+    name: str
+    ok: bool
+    report: Mapping[str, Any]
+
+
+class Inbox(Protocol):
+    """A place where requests arrive. `name` is stable: it is written into the ledger."""
+
+    name: str
+
+    def items(self) -> AsyncIterator[InboxItem]:
+        """Every complete file, now and as long as it is iterated: events are hints, listings are the truth."""
+        ...
+
+    async def claim(self, item: InboxItem, request_id: str) -> None:
+        """Make the file ours; its bytes are safe in the ledger. Raises InboxError if it changed meanwhile."""
+        ...
+
+    async def recover(self, row: RequestRow) -> None:
+        """Finish the claim that a crash interrupted, if the file still lies there."""
+        ...
+
+    async def file(self, ending: Ending) -> None:
+        """Put the file away into done/ or failed/, with its report beside it. Repeating it changes nothing."""
+        ...
+
+    async def extend(self, request_id: str) -> bool:
+        """Keep a claim alive; False when it is no longer ours."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Whether everything seen so far was handed over, and a full look has been taken since."""
+        ...
+
+    def status(self) -> dict[str, object]:
+        """What /status says about it."""
+        ...

@@ -1,0 +1,258 @@
+"""FolderInbox: request files dropped into a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from comfygen.errors import InboxError, RequestInvalid
+from comfygen.request import parse_requests
+from comfygend.inbox import Ending, InboxItem
+from comfygend.inbox.drops import (
+    Drop,
+    DropRefused,
+    DropUnreadable,
+    look_at,
+    read_drop,
+    refusal,
+    sync_folder,
+    write_durably,
+)
+from comfygend.inbox.names import fitted, is_request_name, printable
+from comfygend.inbox.stability import Look, is_complete, is_settled
+from comfygend.inbox.watching import FolderWatch
+from comfygend.ledger import Arrival, RequestRow
+
+log = logging.getLogger(__name__)
+MARKER = ".comfygen-inbox"
+PENDING_SECONDS = 0.05
+UNWATCHED_SECONDS = 1.0
+MARKER_TEXT = (
+    "ComfyGen takes requests from this folder. While this file is missing, the folder is taken for unmounted.\n"
+)
+
+
+class FolderInbox:
+    """A folder that people and programs drop request files into; `work/`, `done/` and `failed/` lie inside it."""
+
+    def __init__(self, folder: Path, *, rescan_seconds: float = 30, settle_seconds: float = 1) -> None:
+        self.folder = folder
+        self.name = f"folder:{folder}"
+        self.work, self.done, self.failed = folder / "work", folder / "done", folder / "failed"
+        self.rescan_seconds, self.settle_seconds = rescan_seconds, settle_seconds
+        self._looks: dict[str, Look] = {}
+        self._stuck: dict[str, str] = {}
+        self._pending = True
+        self._absent = False
+        self._watch = FolderWatch(folder)
+
+    def prepare(self) -> None:
+        """Create the folder and its places. Raises InboxError when they cannot work together."""
+        try:
+            for place in (self.folder, self.work, self.done, self.failed):
+                place.mkdir(parents=True, exist_ok=True)
+            (self.folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
+        except OSError as exc:
+            hint = "Requests are renamed within the inbox, so the service's user needs to write there."
+            raise InboxError(f"The inbox {self.folder} cannot be used: {exc.strerror}.", hint=hint) from exc
+        devices = {place.stat().st_dev for place in (self.folder, self.work, self.done, self.failed)}
+        if len(devices) > 1:
+            hint = "Let work/, done/ and failed/ be plain folders inside the inbox."
+            raise InboxError(f"The places of the inbox {self.folder} lie on different file systems.", hint=hint)
+
+    # -- finding --------------------------------------------------------------------------------------------------
+
+    async def items(self) -> AsyncIterator[InboxItem]:
+        watch = asyncio.create_task(self._watch.run(), name="inbox watch")
+        try:
+            while True:
+                self._watch.changed.clear()
+                pending = False
+                for name in await asyncio.to_thread(self._names):
+                    item = await asyncio.to_thread(self._item, name)
+                    if item is not None:
+                        yield item
+                    pending |= item is None and name not in self._stuck
+                self._pending = pending or self._watch.changed.is_set()
+                await self._wait(PENDING_SECONDS if pending else self._interval)
+        finally:
+            watch.cancel()
+
+    @property
+    def _interval(self) -> float:
+        """How long to rely on the watcher; not for long, where there is none."""
+        return self.rescan_seconds if self._watch.works else min(self.rescan_seconds, UNWATCHED_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._watch.changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _names(self) -> list[str]:
+        """The names of possible requests, oldest first. A folder without its marker is not believed to be empty."""
+        if self._is_absent():
+            return []
+        found: list[tuple[int, str]] = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if is_request_name(entry.name):
+                    try:
+                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
+                    except FileNotFoundError:
+                        continue
+        names = [name for _, name in sorted(found)]
+        self._looks = {name: look for name, look in self._looks.items() if name in set(names)}
+        self._stuck = {name: why for name, why in self._stuck.items() if name in set(names)}
+        return names
+
+    def _is_absent(self) -> bool:
+        absent = not (self.folder / MARKER).exists()
+        if absent != self._absent:
+            log.warning(
+                "inbox %s: %s", self.folder, "its marker is missing, nothing is taken" if absent else "back again"
+            )
+            self._absent = absent
+        if absent and self.folder.is_dir() and self.folder.stat().st_dev == self.folder.parent.stat().st_dev:
+            self.prepare()  # replaced on the same file system: an honest new folder, no unmounted share
+            self._absent = False
+            return False
+        return absent
+
+    def _item(self, name: str) -> InboxItem | None:
+        """The item that a name is, or None while it is not complete (or gone, or cannot be read)."""
+        path, now = self.folder / name, time.monotonic()
+        try:
+            look, status = look_at(path, now=now)
+            look = self._looks[name] = look.since(self._looks.get(name))
+            if (reason := refusal(status)) is not None:
+                settled = is_settled(look, now=now, settle=self.settle_seconds)
+                return self._refused(name, look, reason) if settled else None
+            return self._whole(name, look, read_drop(path, now=now), now)
+        except FileNotFoundError:
+            return None
+        except DropRefused:
+            return None  # it became something else just now; the next look says what
+        except DropUnreadable as exc:
+            if self._stuck.get(name) != exc.message:
+                log.warning("inbox %s: %s", self.folder, exc)
+            self._stuck[name] = exc.message
+            return None
+
+    def _refused(self, name: str, look: Look, reason: DropRefused) -> InboxItem:
+        arrival = Arrival(inbox=self.name, name=printable(name), body=b"", identity=look.identity)
+        return InboxItem(arrival=arrival, handle=name, refusal=reason)
+
+    def _whole(self, name: str, look: Look, drop: Drop, now: float) -> InboxItem | None:
+        if drop.look.values != look.values or not is_complete(look, drop.writers, now=now):
+            return None
+        arrival = Arrival(inbox=self.name, name=printable(name), body=drop.body, identity=look.identity)
+        if not _makes_sense(arrival) and not is_settled(look, now=now, settle=self.settle_seconds):
+            return None  # a writer may have closed it between two parts
+        self._stuck.pop(name, None)
+        return InboxItem(arrival=arrival, handle=name)
+
+    def is_empty(self) -> bool:
+        return not self._pending
+
+    # -- claiming and putting away --------------------------------------------------------------------------------
+
+    async def claim(self, item: InboxItem, request_id: str) -> None:
+        await asyncio.to_thread(self._claim, item, request_id)
+
+    def _claim(self, item: InboxItem, request_id: str) -> None:
+        target = self.work / fitted(f"{request_id}__", item.arrival.name)
+        try:
+            (self.folder / item.handle).rename(target)
+        except FileNotFoundError:
+            return  # deleted just now; its bytes are in the ledger, so it was accepted
+        except OSError as exc:
+            self._stuck[item.handle] = str(exc.strerror)
+            raise InboxError(f"{item.handle} cannot be taken out of the inbox: {exc.strerror}.") from exc
+        sync_folder(self.work)
+        sync_folder(self.folder)
+        if item.refusal is None and hashlib.sha256(target.read_bytes()).hexdigest() != item.arrival.sha256:
+            raise DropRefused(
+                "It changed while it was being taken.",
+                hint="Write it elsewhere and move it in, then it is taken whole.",
+            )
+
+    async def recover(self, row: RequestRow) -> None:
+        await asyncio.to_thread(self._recover, row)
+
+    def _recover(self, row: RequestRow) -> None:
+        for name in self._names():
+            path = self.folder / name
+            look, status = look_at(path, now=0)
+            if look.identity == row.identity and (
+                refusal(status) is not None or read_drop(path, now=0).sha256 == row.sha256
+            ):
+                path.rename(self.work / fitted(f"{row.id}__", row.name))
+                sync_folder(self.work)
+                sync_folder(self.folder)
+
+    def strays(self, known: set[str]) -> list[str]:
+        """Give files in work/ that no open request knows back to the inbox; returns their names."""
+        found = [path for path in sorted(self.work.iterdir()) if path.name.partition("__")[0] not in known]
+        for path in found:
+            path.rename(self.folder / (path.name.partition("__")[2] or path.name))
+        return [path.name for path in found]
+
+    async def file(self, ending: Ending) -> None:
+        await asyncio.to_thread(self._file, ending)
+
+    def _file(self, ending: Ending) -> None:
+        folder, suffix = (self.done, ".result.json") if ending.ok else (self.failed, ".error.json")
+        folder.mkdir(exist_ok=True)
+        source = next(self._claimed(ending.request_id), None)
+        name = next(name for name in _choices(ending) if self._is_free(folder, name, suffix, ending.request_id))
+        report = json.dumps(ending.report, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        write_durably(folder / fitted("", name, suffix), report.encode("utf-8", "backslashreplace"))
+        if source is not None:
+            source.rename(folder / name)
+            sync_folder(self.work)
+            sync_folder(folder)
+
+    def _claimed(self, request_id: str) -> Iterator[Path]:
+        return (path for path in self.work.iterdir() if path.name.startswith(f"{request_id}__"))
+
+    def _is_free(self, folder: Path, name: str, suffix: str, request_id: str) -> bool:
+        """Whether a name is nobody's, or was given to this very request before a crash."""
+        report = folder / fitted("", name, suffix)
+        if not report.exists():
+            return not os.path.lexists(folder / name)
+        try:
+            return bool(json.loads(report.read_bytes()).get("request") == request_id)
+        except (ValueError, AttributeError):
+            return False
+
+    async def extend(self, request_id: str) -> bool:
+        return True  # a rename within one folder is a claim for good
+
+    def status(self) -> dict[str, object]:
+        state = "absent: its marker file is missing" if self._absent else self._watch.mode
+        return {"inbox": self.name, "state": state, "stuck": {printable(k): v for k, v in self._stuck.items()}}
+
+
+def _makes_sense(arrival: Arrival) -> bool:
+    try:
+        parse_requests(arrival.body, file=arrival.name)
+    except RequestInvalid:
+        return False
+    return True
+
+
+def _choices(ending: Ending) -> Iterator[str]:
+    """Names to put a file away under: its own, or with the request's id when that is taken."""
+    name = fitted("", ending.name, ".result.json").removesuffix(".result.json")
+    yield name
+    stem, dot, suffix = name.rpartition(".")
+    yield fitted(f"{ending.request_id}-", f"{stem}{dot}{suffix}" if stem else name, ".result.json").removesuffix(
+        ".result.json"
+    )

@@ -1,0 +1,76 @@
+"""Hints that a folder has changed. Events only: whoever is woken lists the folder for the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from watchfiles import awatch
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 2.0
+
+
+class FolderWatch:
+    """Sets `changed` whenever something happens in a folder, and survives whatever ends a watcher.
+
+    A watcher dies of names that are no UTF-8 and of inotify limits, and goes silently deaf when its folder is replaced.
+    Each of these ends in a new watcher and a hint; the caller's periodic listing covers the time in between.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.changed = asyncio.Event()
+        self.mode = "starting"
+
+    @property
+    def works(self) -> bool:
+        """Whether events can be relied on for now."""
+        return self.mode == "watching"
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self._watch()
+            except (OSError, RuntimeError) as exc:
+                # watchfiles' own internal error derives from RuntimeError.
+                self.mode = f"polling: {exc}"
+                log.warning("%s is listed from time to time, not watched: %s", self.folder, exc)
+            self.changed.set()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _watch(self) -> None:
+        replaced = asyncio.Event()
+        inode = self.folder.stat().st_ino
+        guard = asyncio.create_task(self._guard(inode, replaced), name="inbox folder guard")
+        try:
+            self.mode = "watching"
+            watcher = awatch(
+                self.folder,
+                watch_filter=None,
+                step=10,
+                debounce=50,
+                rust_timeout=0,
+                stop_event=replaced,
+                recursive=False,
+            )
+            self.changed.set()
+            async for _ in watcher:
+                self.changed.set()
+        finally:
+            guard.cancel()
+
+    async def _guard(self, inode: int, replaced: asyncio.Event) -> None:
+        """Notice that the folder's name now means another folder: its watcher would be deaf for ever."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                same = self.folder.stat().st_ino == inode
+            except OSError:
+                same = False
+            if not same:
+                log.warning("%s was replaced or is gone: it is watched anew", self.folder)
+                replaced.set()
+                return

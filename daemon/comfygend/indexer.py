@@ -1,0 +1,191 @@
+"""Indexer: keeps index.db equal to the store. Events say where to look; listings have the last word."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+
+from comfygen.errors import NoSuchBucket, StoreError
+from comfygen.store import Change, Store
+from comfygend.bell import Bell
+from comfygend.board import Board
+from comfygend.looking import Lookout
+from comfygend.reconcile import Tally, Walk
+from comfygend.retry import backoff
+
+log = logging.getLogger(__name__)
+MOST_KEYS = 10_000
+BATCH = 64
+LONGEST_WAIT = 30.0
+
+
+@dataclass
+class Verification:
+    """The keys to look at, each once; when there are too many, everything is looked at instead."""
+
+    keys: dict[str, None] = field(default_factory=dict)
+    bell: Bell = field(default_factory=Bell)
+    everything: bool = True
+    everything_bell: Bell = field(default_factory=Bell)
+
+    def add(self, key: str) -> None:
+        """Look at this key soon. Never blocks, never grows beyond its bound."""
+        if len(self.keys) >= MOST_KEYS and key not in self.keys:
+            self.keys.clear()
+            self.add_everything()
+        else:
+            self.keys[key] = None
+            self.bell.ring()
+
+    def add_everything(self) -> None:
+        """Reconcile soon."""
+        self.everything = True
+        self.everything_bell.ring()
+
+    def take(self) -> list[str]:
+        """The next keys to look at."""
+        batch = list(self.keys)[:BATCH]
+        for key in batch:
+            del self.keys[key]
+        return batch
+
+
+class Indexer:
+    """Three loops: listen for hints, look at keys, reconcile. They share the verification queue and nothing else."""
+
+    def __init__(
+        self, lookout: Lookout, *, board: Board, reconcile_seconds: float, excluded: tuple[str, ...] = ()
+    ) -> None:
+        self.lookout, self.board = lookout, board
+        self.reconcile_seconds, self.excluded = reconcile_seconds, excluded
+        self.pending = Verification()
+        self.busy = 0
+        self.last: Tally | None = None
+        self.found_by_reconcile = 0
+        self._held_back = False
+
+    @property
+    def store(self) -> Store:
+        return self.lookout.store
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every hint so far was followed, and a reconcile has been done since the start."""
+        return not (self.busy or self.pending.keys or self.pending.everything) and self.last is not None
+
+    def see(self, key: str) -> None:
+        """Look at this key soon, unless it lies where no outputs are."""
+        if not key.startswith(self.excluded):
+            self.pending.add(key)
+
+    # -- listen ---------------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Follow the store's hints until cancelled. Every new subscription is followed by a reconcile."""
+        failures = 0
+        while True:
+            try:
+                async with self.store.listen() as hints:
+                    self.pending.add_everything()
+                    async for hint in hints:
+                        failures = 0
+                        if hint.change is Change.RECONCILE:
+                            self.pending.add_everything()
+                        else:
+                            self.see(hint.key)
+            except StoreError as exc:
+                self.board.trouble("notifications", exc.message, exc.hint)
+            failures += 1
+            await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+
+    # -- look -----------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """Look at keys as they come, until cancelled."""
+        failures = 0
+        while True:
+            seen = self.pending.bell.rings
+            batch = self.pending.take()
+            if not batch:
+                await self.pending.bell.after(seen, 60)
+                continue
+            self.busy += 1
+            try:
+                await self.lookout.look(batch)
+                failures = 0
+                self.board.well("index")
+            except StoreError as exc:
+                self._alarm(exc)
+                failures += 1
+                for key in batch:
+                    self.pending.add(key)
+                await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+            finally:
+                self.busy -= 1
+
+    def _alarm(self, exc: StoreError) -> None:
+        hint = exc.hint or "The index keeps what it has."
+        if isinstance(exc, NoSuchBucket):
+            hint = "Nothing is removed from the index. Create the bucket again, or restore it."
+        self.board.trouble("index", exc.message, hint)
+
+    # -- reconcile ------------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """Reconcile at the start, when asked for, and every few minutes, until cancelled."""
+        failures = 0
+        while True:
+            seen = self.pending.everything_bell.rings
+            self.pending.everything = False
+            self.busy += 1
+            try:
+                await self.once()
+                failures = 0
+            except* StoreError as group:
+                failures += 1
+                self.pending.everything = True
+                self._alarm(_first(group))
+            finally:
+                self.busy -= 1
+            if failures:
+                await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+            else:
+                await self.pending.everything_bell.after(seen, self.reconcile_seconds)
+
+    async def once(self) -> Tally:
+        """One reconcile. Raises StoreError (perhaps in a group); the index keeps what it has then."""
+        tally = await Walk(self.lookout, excluded=self.excluded, trust_removals=self._held_back).run()
+        if tally.held_back:
+            message = f"{tally.missing} of {tally.known} generations are missing from the store's listing."
+            hint = "They stay in the index for now, and go if the next listing says the same."
+            self.board.trouble("reconcile", message, hint)
+        else:
+            self.board.well("reconcile")
+        self._held_back = tally.held_back
+        if self.last is not None:
+            self.found_by_reconcile += tally.changes
+        self.last = tally
+        self.board.well("index")
+        if tally.changes:
+            log.info("reconcile: %d sidecars read, %d rows removed", tally.read, tally.removed)
+        return tally
+
+    def told(self) -> dict[str, object]:
+        """What /status says about it."""
+        last = self.last
+        return {
+            "source": self.lookout.source,
+            "waiting": len(self.pending.keys),
+            "reconcile_found": self.found_by_reconcile,
+            "last_reconcile": {name: value for name, value in vars(last).items() if name != "candidates"}
+            if last
+            else None,
+        }
+
+
+def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:
+    """The first error of a group that may be nested."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,102 @@
+"""Input images: which files a request may name, and where the prepared ones wait until they have run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey
+from comfygen.store import Store
+from comfygend.inbox.drops import write_durably
+
+MAX_INPUT_BYTES = 64 * 2**20
+
+
+class InputRefused(ComfyGenError):
+    """The input image may not or cannot be read."""
+
+    code = "input_refused"
+
+
+class SpooledInputs:
+    """Reads input images from the allowed folders or from the store, and keeps prepared ones in a folder."""
+
+    def __init__(self, folder: Path, *, allowed: Sequence[Path], store: Store) -> None:
+        self.folder, self.store = folder, store
+        self.allowed = [path.resolve() for path in allowed]
+
+    async def read(self, reference: str) -> bytes:
+        """A file below one of the allowed folders, or the output that the store has under this key."""
+        if urlsplit(reference).scheme in {"http", "https", "ftp", "file", "data"}:
+            raise InputRefused(
+                f"input_image: {reference[:80]!r} is an address; addresses are not fetched.",
+                hint="Put the image beside the request file and name it without a path.",
+            )
+        path = await asyncio.to_thread(self._find, reference)
+        if path is not None:
+            return await asyncio.to_thread(_read, path)
+        try:
+            content, _ = await self.store.get(reference, max_bytes=MAX_INPUT_BYTES)
+        except (NoSuchKey, KeyInvalid) as exc:
+            folders = ", ".join(str(folder) for folder in self.allowed)
+            raise InputRefused(
+                f"input_image: there is no {reference!r}.",
+                hint=f"Name a file in {folders}, or the key of an earlier output.",
+            ) from exc
+        return content
+
+    def _find(self, reference: str) -> Path | None:
+        if "\0" in reference:
+            raise InputRefused("input_image: a file name has no NUL character.")
+        for folder in self.allowed:
+            try:
+                path = (folder / reference).resolve()
+                exists = path.is_file()
+            except (OSError, RuntimeError):
+                continue
+            if exists and any(path.is_relative_to(root) for root in self.allowed):
+                return path
+            if exists:
+                raise InputRefused(
+                    f"input_image: {reference!r} lies outside the folders that input images may come from.",
+                    hint="Put it beside the request file, or add its folder to `inputs` in the configuration.",
+                )
+        return None
+
+    async def keep(self, name: str, content: bytes) -> None:
+        """Keep a prepared image until no open job needs it."""
+        await asyncio.to_thread(self._keep, name, content)
+
+    def _keep(self, name: str, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / name).exists():
+            write_durably(self.folder / name, content)
+
+    def kept(self, name: str) -> bytes:
+        """The bytes of a prepared image. Raises InputRefused when somebody deleted it."""
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as exc:
+            raise InputRefused(f"The prepared input image {name} is gone: {exc.strerror}.") from exc
+
+    def drop_all_but(self, names: set[str]) -> None:
+        """Delete the prepared images that no open job needs."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name not in names:
+                    path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            content = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as exc:
+        raise InputRefused(f"input_image: {path.name} cannot be read: {exc.strerror}.") from exc
+    if len(content) > MAX_INPUT_BYTES:
+        raise InputRefused(f"input_image: {path.name} has more than {MAX_INPUT_BYTES:,} bytes.")
+    return content

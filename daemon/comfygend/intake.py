@@ -1,0 +1,115 @@
+"""Intake: from a complete file in an inbox to jobs with plans in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from comfygen.errors import ComfyGenError, InboxError, InvalidInput
+from comfygen.pipeline import Kitchen, prepare
+from comfygend.bell import Bell
+from comfygend.board import Board
+from comfygend.failpoints import Point, failpoint
+from comfygend.inbox import Inbox, InboxItem
+from comfygend.inbox.drops import DropRefused
+from comfygend.ledger import Ledger, NewJob, RequestRow, RequestState
+from comfygend.threads import OnThread
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """Takes requests out of one inbox. `bell` rings for every request that was accepted or refused."""
+
+    inbox: Inbox
+    ledger: OnThread[Ledger]
+    kitchen: Kitchen
+    bell: Bell
+    board: Board
+    new_id: Callable[[], str]
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self) -> None:
+        """Take every complete file, now and from now on, until cancelled."""
+        await self._recover()
+        async for item in self.inbox.items():
+            try:
+                await self.take(item)
+            except InboxError as exc:
+                self.board.trouble(self.inbox.name, exc.message, exc.hint)
+            else:
+                self.board.well(self.inbox.name)
+
+    async def _recover(self) -> None:
+        """Finish what a crash interrupted: claims first, then preparations."""
+        for row in await self.ledger(lambda ledger: ledger.requests.unclaimed(self.inbox.name)):
+            await self.inbox.recover(row)
+            await self._claimed(row)
+        await self._accept_received()
+
+    async def retry(self) -> None:
+        """Prepare again, from time to time, what waits for a store that was away (an input image in it, say)."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._accept_received()
+
+    async def _accept_received(self) -> None:
+        for row in await self.ledger(lambda ledger: ledger.requests.received(self.inbox.name)):
+            await self._accept(row, await self._body(row))
+
+    async def _claimed(self, row: RequestRow) -> None:
+        await self.ledger(lambda ledger: ledger.requests.claimed(row.id))
+
+    async def _body(self, row: RequestRow) -> bytes:
+        return await self.ledger(lambda ledger: ledger.requests.body(row.id))
+
+    async def take(self, item: InboxItem) -> None:
+        """Receive, claim, prepare: each step durable before the next begins. Raises InboxError if it cannot be ours."""
+        row = await self.ledger(lambda ledger: ledger.requests.receive(item.arrival, self.new_id()))
+        failpoint(Point.RECEIVED)
+        refusal: ComfyGenError | None = item.refusal
+        try:
+            await self.inbox.claim(item, row.id)
+        except DropRefused as exc:
+            refusal = exc
+        failpoint(Point.CLAIMED)
+        await self._claimed(row)
+        await self._accept(row, item.arrival.body, refusal)
+
+    async def _accept(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None = None) -> None:
+        async with self.one_at_a_time:
+            now = await self.ledger(lambda ledger: ledger.requests.get(row.id))
+            if now.claimed and now.state is RequestState.RECEIVED:
+                await self._decide(row, body, refusal)
+
+    async def _decide(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None) -> None:
+        try:
+            if refusal is not None:
+                raise refusal
+            prepared = await prepare(body, file=row.name, kitchen=self.kitchen)
+        except ComfyGenError as error:
+            if error.retryable:
+                self.board.trouble(f"request {row.name}", error.message, error.hint)
+                return
+            log.info("request %s (%s) refused: %s", row.id, row.name, _headline(error))
+            plain = error.to_json()
+            await self.ledger(lambda ledger: ledger.requests.reject(row.id, plain))
+        else:
+            jobs = [
+                NewJob(request=each.request, plan=each.plan, batch_index=each.batch_index, batch_of=each.batch_of)
+                for each in prepared
+            ]
+            await self.ledger(lambda ledger: ledger.requests.accept(row.id, jobs))
+            failpoint(Point.ACCEPTED)
+            log.info("request %s (%s) accepted: %d jobs", row.id, row.name, len(jobs))
+        self.board.well(f"request {row.name}")
+        self.bell.ring()
+
+
+def _headline(error: ComfyGenError) -> str:
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    return str(problems[0]) if problems else error.message

@@ -1,0 +1,82 @@
+"""The ledger (queue.db): every request and job that was ever accepted, and where each of them stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from comfygend.ledger.jobs import DUE, Jobs
+from comfygend.ledger.opening import open_ledger
+from comfygend.ledger.pages import Pages
+from comfygend.ledger.requests import Requests
+from comfygend.ledger.rows import Arrival, Job, NewJob, Output, RequestRow, job_id, prompt_id, request_id
+from comfygend.ledger.states import JobState, RequestState
+
+__all__ = [
+    "Arrival",
+    "Counts",
+    "Job",
+    "JobState",
+    "Ledger",
+    "NewJob",
+    "Output",
+    "RequestRow",
+    "RequestState",
+    "job_id",
+    "prompt_id",
+    "request_id",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How much is open: requests (those not yet planned apart), jobs by state and such that may run now, requests whose
+    result is not put away, and bytes in the spool."""
+
+    requests: int
+    received: int
+    jobs: Mapping[str, int]
+    due: int
+    unfiled: int
+    spooled_bytes: int
+
+
+class Ledger:
+    """The one writer of queue.db, durable at every hand-over. Synchronous: it lives on a thread of its own."""
+
+    def __init__(self, pages: Pages) -> None:
+        self.pages = pages
+        self.jobs = Jobs(pages)
+        self.requests = Requests(pages, self.jobs)
+
+    @classmethod
+    def open(cls, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Ledger:
+        """Open (and migrate) the ledger; `now` gives aware UTC times. Raises LedgerError."""
+        return cls(Pages(open_ledger(path), now=now))
+
+    def close(self) -> None:
+        """Write everything home and close the file."""
+        self.pages.db.conn.close()
+
+    def counts(self) -> Counts:
+        """How much is open."""
+        number = self.pages.number
+        by_state = self.pages.all(
+            "SELECT state, count(*) AS n FROM jobs WHERE state IN ('queued', 'submitted', 'generated') GROUP BY state"
+        )
+        return Counts(
+            requests=number("SELECT count(*) FROM requests WHERE state IN ('received', 'accepted')"),
+            received=number("SELECT count(*) FROM requests WHERE state = 'received'"),
+            jobs={row["state"]: row["n"] for row in by_state},
+            due=number(
+                f"SELECT count(*) FROM jobs WHERE state IN ('submitted', 'generated') OR (state = 'queued' AND {DUE})",
+                {"now": self.pages.stamp()},
+            ),
+            unfiled=number("SELECT count(*) FROM requests WHERE filed = 0 AND ended_at IS NOT NULL"),
+            spooled_bytes=number(
+                "SELECT coalesce(sum(o.bytes), 0) FROM outputs o JOIN jobs j ON j.id = o.job_id "
+                "WHERE j.state = 'generated'"
+            ),
+        )

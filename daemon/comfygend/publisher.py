@@ -1,0 +1,130 @@
+"""Publisher: from the spool into the store; outputs first, the sidecar last, because it is the commit mark."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from comfygen.errors import StoreError
+from comfygen.sidecar import Made, make_sidecar, sidecar_key
+from comfygen.store import Store
+from comfygend.bell import Bell
+from comfygend.board import Board
+from comfygend.failpoints import Point, failpoint
+from comfygend.ledger import Job, Ledger, Output
+from comfygend.retry import backoff
+from comfygend.spool import Spool
+from comfygend.threads import OnThread
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 5.0
+AT_ONCE = 4
+LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publisher:
+    """Takes every generated job to the store. `look` is told each sidecar key, so that nobody waits for an event."""
+
+    store: Store
+    ledger: OnThread[Ledger]
+    spool: Spool
+    bell: Bell
+    board: Board
+    look: Callable[[str], None]
+
+    async def run(self) -> None:
+        """Publish what is in the spool, now and from now on, until cancelled."""
+        failures = 0
+        while True:
+            seen = self.bell.rings
+            jobs = await self.ledger(lambda ledger: ledger.jobs.spooled())
+            if not jobs:
+                await self.bell.after(seen, IDLE_SECONDS)
+                continue
+            results = await asyncio.gather(*(self._try(job) for job in jobs[:AT_ONCE]))
+            if all(results):
+                failures = 0
+                self.board.well("store")
+            else:
+                failures += 1
+                await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+
+    async def _try(self, job: Job) -> bool:
+        """Publish one job; False when the store would not take it now. It stays in the spool until it does."""
+        try:
+            await self.publish(job)
+        except StoreError as exc:
+            self.board.trouble("store", exc.message, exc.hint or "Outputs wait in the spool; nothing is lost.")
+            return False
+        except FileNotFoundError as exc:
+            log.error("job %s: %s is missing in the spool: it is generated again", job.id, exc.filename)
+            await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason="spool file missing", failed=True))
+            self.bell.ring()
+        return True
+
+    async def publish(self, job: Job) -> None:
+        """Put the outputs, then their sidecars; repeating it overwrites the same keys with the same bytes."""
+        outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job.id))
+        for output in outputs:
+            await self.store.put(
+                output.key,
+                self.spool.path(output),
+                content_type=output.media_type,
+                metadata={"sha256": output.sha256, "job": job.id},
+            )
+        failpoint(Point.OUTPUT_STORED)
+        if job.request.metadata:
+            for output in outputs:
+                await self._put_sidecar(job, output, len(outputs))
+        failpoint(Point.SIDECAR_STORED)
+        urls = {output.n: self.store.url(output.key) for output in outputs}
+        await self.ledger(lambda ledger: ledger.jobs.published(job.id, urls))
+        failpoint(Point.PUBLISHED)
+        await asyncio.to_thread(self.spool.drop, job.id)
+        log.info("job %s published: %s", job.id, ", ".join(output.key for output in outputs))
+        self.bell.ring()
+
+    async def _put_sidecar(self, job: Job, output: Output, of: int) -> None:
+        sidecar = make_sidecar(
+            plan=job.plan,
+            key=output.key,
+            url=self.store.url(output.key),
+            request=job.request,
+            made=made(job, output, of),
+        )
+        key = sidecar_key(output.key)
+        await self.store.put(key, sidecar.to_bytes(), content_type="application/json", metadata={"job": job.id})
+        self.look(key)
+
+
+def made(job: Job, output: Output, of: int) -> Made:
+    """The facts of the run that made an output, as its sidecar tells them. `created` is when it was generated."""
+    timings = dict(job.timings)
+    version, simulated = timings.pop("comfyui_version", None), timings.pop("simulated", False)
+    return Made(
+        request_id=job.request_id,
+        job_id=job.id,
+        batch_index=job.batch_index + 1,
+        batch_of=job.batch_of,
+        image_index=output.n,
+        image_of=of,
+        node=output.node,
+        media_type=output.media_type,
+        bytes=output.bytes,
+        sha256=output.sha256,
+        width=output.width,
+        height=output.height,
+        frames=output.frames,
+        fps=output.fps,
+        created=datetime.fromisoformat(str(timings.get("generated_at", job.stamp.isoformat()))),
+        timings=timings,
+        attempts=job.attempt,
+        backend=job.backend or "",
+        comfyui_version=version if isinstance(version, str) else None,
+        simulated=bool(simulated),
+    )

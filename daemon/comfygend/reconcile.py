@@ -1,0 +1,161 @@
+"""Reconcile: one walk along the store's listing and the index's own, side by side, in flat memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from comfygen.index import Known, Source
+from comfygen.sidecar import output_key
+from comfygen.store import Stored
+from comfygend.looking import Finding, Gone, Lookout
+
+log = logging.getLogger(__name__)
+PAGE = 1000
+BATCH = 200
+FETCHERS = 16
+MOST_REMOVALS = 10_000
+VALVE_ROWS, VALVE_SHARE = 20, 0.2
+
+
+@dataclass
+class Tally:
+    """What a walk has seen."""
+
+    objects: int = 0
+    sidecars: int = 0
+    read: int = 0
+    missing: int = 0
+    removed: int = 0
+    hidden: int = 0
+    known: int = 0
+    held_back: bool = False
+    candidates: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> int:
+        """How much differed: more than nothing means that events were missed."""
+        return self.read + self.removed
+
+
+def is_suspicious(missing: int, known: int) -> bool:
+    """Whether so much is missing from a listing that it is rather the listing that is wrong."""
+    return missing > VALVE_ROWS and missing > known * VALVE_SHARE
+
+
+class Walk:
+    """One reconcile. `excluded` are prefixes that hold no outputs (requests, our own objects)."""
+
+    def __init__(self, lookout: Lookout, *, excluded: tuple[str, ...] = (), trust_removals: bool = False) -> None:
+        self.lookout, self.excluded, self.trust_removals = lookout, excluded, trust_removals
+        self.tally = Tally()
+        self._queue: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=4 * FETCHERS)
+        self._findings: list[Finding] = []
+
+    async def run(self) -> Tally:
+        """Make the index equal to the store. Raises StoreError when the listing is not complete: nothing goes then."""
+        async with asyncio.TaskGroup() as group:
+            fetchers = [group.create_task(self._fetch(), name=f"reconcile {n}") for n in range(FETCHERS)]
+            await self._merge()
+            await self._queue.join()
+            for fetcher in fetchers:
+                fetcher.cancel()
+        await self._flush()
+        await self._remove()
+        await self._record()
+        return self.tally
+
+    async def _merge(self) -> None:
+        """Walk both listings, which are in the same order, and look at every sidecar that differs."""
+        known = self._known()
+        current = await anext(known, None)
+        async for sidecar, present in self._sidecars():
+            while current is not None and current.sidecar_key.encode() < sidecar.key.encode():
+                self._note_missing(current)
+                current = await anext(known, None)
+            same = current is not None and current.sidecar_key == sidecar.key
+            if current is None or not same or current.sidecar_etag != sidecar.etag or not present:
+                await self._queue.put((sidecar.key, present))
+            if same:
+                current = await anext(known, None)
+        while current is not None:
+            self._note_missing(current)
+            current = await anext(known, None)
+
+    async def _sidecars(self) -> AsyncIterator[tuple[Stored, bool]]:
+        """Every sidecar of the listing, and whether its output was listed too.
+
+        In byte order an output comes before its sidecar, and what lies between them begins with the output's key: so
+        it is enough to remember the keys that the current one begins with.
+        """
+        openings: list[str] = []
+        async for stored in self.lookout.store.list():
+            if stored.key.startswith(self.excluded):
+                continue
+            self.tally.objects += 1
+            while openings and not stored.key.startswith(openings[-1]):
+                openings.pop()
+            output = output_key(stored.key)
+            if output is not None:
+                self.tally.sidecars += 1
+                yield stored, output in openings
+            openings.append(stored.key)
+
+    async def _known(self) -> AsyncIterator[Known]:
+        after = ""
+        while page := await self._page(after):
+            for known in page:
+                self.tally.known += 1
+                yield known
+            after = page[-1].sidecar_key
+
+    async def _page(self, after: str) -> list[Known]:
+        return await self.lookout.index(lambda index: index.etags(after, PAGE))
+
+    def _note_missing(self, known: Known) -> None:
+        self.tally.missing += 1
+        if len(self.tally.candidates) < MOST_REMOVALS:
+            self.tally.candidates.append(known.sidecar_key)
+
+    async def _fetch(self) -> None:
+        while True:
+            key, present = await self._queue.get()
+            found = await self.lookout.finding(key, output_listed=present)
+            if found is not None:
+                self._findings.append(found)
+                self.tally.read += not isinstance(found, Gone)
+            if len(self._findings) >= BATCH:
+                await self._flush()
+            self._queue.task_done()
+
+    async def _flush(self) -> None:
+        findings, self._findings = self._findings, []
+        await self.lookout.write(findings)
+
+    async def _remove(self) -> None:
+        """Rows go one by one, each after the store itself said that its sidecar is not there."""
+        if is_suspicious(self.tally.missing, self.tally.known) and not self.trust_removals:
+            self.tally.held_back = True
+            return
+        for start in range(0, len(self.tally.candidates), BATCH):
+            batch = self.tally.candidates[start : start + BATCH]
+            gone = [await self.lookout.is_gone(key) for key in batch]
+            removed = [str(output_key(key)) for key, is_gone in zip(batch, gone, strict=True) if is_gone]
+            self.tally.removed += len(removed)
+            self.tally.hidden += len(batch) - len(removed)
+            if removed:
+                await self.lookout.index(lambda index, keys=removed: index.delete(keys))  # type: ignore[misc]
+
+    async def _record(self) -> None:
+        generations = await self.lookout.index(lambda index: index.count())
+        source = Source(
+            id=self.lookout.source,
+            reconciled_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            objects=self.tally.objects,
+            generations=generations,
+            problems=len(await self.lookout.index(lambda index: index.problems())),
+        )
+        await self.lookout.index(lambda index: index.record_source(source))

@@ -1,0 +1,174 @@
+"""Service: the composition root. Starts the named loops, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from comfygen.config import Config, environment, split_address
+from comfygend.http import serving
+from comfygend.ledger import JobState
+from comfygend.lock import locked
+from comfygend.notify import Notify
+from comfygend.parts import Parts, open_parts
+
+log = logging.getLogger(__name__)
+ROLES = ("inbox", "worker", "publisher", "indexer")
+GRACE_SECONDS = 10.0
+LOOK_SECONDS = 0.05
+FIRST_STOPPED = ("inbox", "worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """A named loop that runs until it is cancelled. One that ends by itself, or fails, stops the service."""
+
+    name: str
+    role: str
+    run: Callable[[], Awaitable[None]]
+
+
+def loops(parts: Parts, roles: Collection[str]) -> Iterator[Loop]:
+    """The loops of the chosen roles."""
+    for intake in parts.intakes:
+        yield Loop(name=f"intake {intake.inbox.name}", role="inbox", run=intake.run)
+        yield Loop(name=f"intake retry {intake.inbox.name}", role="inbox", run=intake.retry)
+    yield Loop(name="filing", role="inbox", run=parts.filing.run)
+    for worker in parts.workers:
+        yield Loop(name=f"backend {worker.backend.name}", role="worker", run=worker.backend.watch)
+        yield Loop(name=f"worker {worker.backend.name}", role="worker", run=worker.run)
+    yield Loop(name="publisher", role="publisher", run=parts.publisher.run)
+    yield Loop(name="listen", role="indexer", run=parts.indexer.listen)
+    yield Loop(name="look", role="indexer", run=parts.indexer.look)
+    yield Loop(name="reconcile", role="indexer", run=parts.indexer.reconcile)
+
+
+async def serve(config: Config, *, once: bool = False, roles: Collection[str] = ROLES) -> int:
+    """Run the service until it is told to stop, or with `once` until everything is done.
+
+    Gives the exit code: 0, or 1 when a request failed during a run with `once`. Raises ComfyGenError when it cannot
+    start, and a group of errors when a loop failed.
+    """
+    notify, started = Notify.from_environment(environment()), datetime.now(UTC).isoformat(timespec="microseconds")
+    with locked(config.state_dir):
+        async with open_parts(config) as parts:
+            await _recover(parts)
+            host, port = split_address(config.http)
+            _tell(parts)
+            async with serving(host, port, parts.board, lambda: _counts(parts)) as bound:
+                log.info("serving http://%s:%d/status", host, bound)
+                notify.say("READY=1", "STATUS=working")
+                await _run(parts, [loop for loop in loops(parts, roles) if loop.role in roles], once, notify)
+            failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
+    return 1 if once and failed else 0
+
+
+async def _recover(parts: Parts) -> None:
+    """Forget what no open job needs, and give back what no request knows."""
+    spooled = await parts.ledger(lambda ledger: {job.id for job in ledger.jobs.open()})
+    await asyncio.to_thread(parts.spool.drop_all_but, spooled)
+    for job in await parts.ledger(lambda ledger: ledger.jobs.orphaned([backend.name for backend in parts.backends])):
+        log.warning("job %s was given to %s, which is not configured any more", job.id, job.backend)
+        await parts.ledger(lambda ledger, job=job: ledger.jobs.put_back(job.id, reason="backend removed"))  # type: ignore[misc]
+    for inbox in parts.inboxes:
+        known = await parts.ledger(lambda ledger, name=inbox.name: {r.id for r in ledger.requests.open(name)})  # type: ignore[misc]
+        for name in inbox.strays(known):
+            log.warning("%s: %s was in work/ but unknown to the ledger; it is taken again", inbox.name, name)
+
+
+def _tell(parts: Parts) -> None:
+    parts.board.parts["inboxes"] = lambda: [inbox.status() for inbox in parts.inboxes]
+    parts.board.parts["backends"] = lambda: [backend.told() for backend in parts.backends]
+    parts.board.parts["indexer"] = parts.indexer.told
+
+
+async def _counts(parts: Parts) -> dict[str, object]:
+    return {"ledger": asdict(await parts.ledger(lambda ledger: ledger.counts()))}
+
+
+async def _run(parts: Parts, chosen: list[Loop], once: bool, notify: Notify) -> None:
+    stop = asyncio.Event()
+    with _signals(stop):
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(_named(loop), name=loop.name): loop for loop in chosen}
+            watch = [group.create_task(_watchdog(notify), name="watchdog")]
+            if once:
+                watch.append(group.create_task(_until_done(parts, stop), name="once"))
+            await stop.wait()
+            notify.say("STOPPING=1")
+            await _stop(parts, tasks)
+            for task in watch:
+                task.cancel()
+
+
+async def _named(loop: Loop) -> None:
+    await loop.run()
+    raise RuntimeError(f"the loop {loop.name!r} ended by itself")
+
+
+async def _stop(parts: Parts, tasks: dict[asyncio.Task[None], Loop]) -> None:
+    """Stop intake and work first; give the publisher a while for what is in the spool; then cancel the rest.
+
+    What runs on a ComfyUI goes on there, and is found again at the next start.
+    """
+    log.info("stopping")
+    for task, loop in tasks.items():
+        if loop.role in FIRST_STOPPED and loop.name != "filing":
+            task.cancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE_SECONDS):
+            while not parts.board.troubles and not await _is_quiet(parts):
+                await asyncio.sleep(LOOK_SECONDS)
+    for task in tasks:
+        task.cancel()
+
+
+async def _is_quiet(parts: Parts) -> bool:
+    counts = await parts.ledger(lambda ledger: ledger.counts())
+    return not counts.jobs.get(JobState.GENERATED) and not counts.unfiled and not parts.indexer.pending.keys
+
+
+async def _until_done(parts: Parts, stop: asyncio.Event) -> None:
+    """Set `stop` when the inboxes are empty and all that may run now is published, filed and indexed."""
+    while True:
+        seen = parts.bell.rings
+        counts = await parts.ledger(lambda ledger: ledger.counts())
+        busy = counts.received or counts.due or counts.unfiled
+        if not busy and all(inbox.is_empty() for inbox in parts.inboxes) and parts.indexer.is_idle:
+            again = await parts.ledger(lambda ledger: ledger.counts())
+            if not (again.received or again.due or again.unfiled):
+                stop.set()
+                return
+        await parts.bell.after(seen, LOOK_SECONDS)
+
+
+async def _watchdog(notify: Notify) -> None:
+    """Tell the service manager that the event loop turns."""
+    while True:
+        notify.say("WATCHDOG=1")
+        await asyncio.sleep(notify.watchdog_seconds or 3600)
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for a stop; the second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if stop.is_set():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

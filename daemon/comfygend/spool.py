@@ -1,0 +1,112 @@
+"""Spool: outputs on local disk, checked and durable, until the store has them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from comfygen.comfyui_client import ComfyUIClient, OutputRef
+from comfygen.errors import OutputMissing
+from comfygen.images import check_image
+from comfygen.sidecar import base_name, object_key
+from comfygen.videos import probe
+from comfygend.inbox.drops import sync_folder
+from comfygend.ledger import Job, Output
+
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".avif", ".bmp", ".tif", ".tiff"}
+VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
+MEDIA_TYPES = {".webp": "image/webp", ".webm": "video/webm", ".mkv": "video/x-matroska", ".apng": "image/apng"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a file turned out to be, after decoding it."""
+
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+
+
+class Spool:
+    """A folder per job; a file in it is whole, decoded, and on disk for good."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def collect(self, client: ComfyUIClient, job: Job, refs: Sequence[OutputRef]) -> list[Output]:
+        """Fetch every output of a job. Raises OutputMissing for one that is gone or broken; repeating it is safe."""
+        if not refs:
+            hint = "ComfyUI served it from its cache, or the workflow saves nothing."
+            raise OutputMissing(f"Job {job.id} ended without any output.", hint=hint)
+        place = self.folder / job.id
+        await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+        outputs = [await self._one(client, job, place, n, ref, len(refs)) for n, ref in enumerate(refs, start=1)]
+        await asyncio.to_thread(sync_folder, place)
+        await asyncio.to_thread(sync_folder, self.folder)
+        return outputs
+
+    async def _one(self, client: ComfyUIClient, job: Job, place: Path, n: int, ref: OutputRef, of: int) -> Output:
+        suffix = PurePosixPath(ref.filename).suffix.lower() or ".bin"
+        part, whole = place / f"{n}{suffix}.part", place / f"{n}{suffix}"
+        size = await client.fetch(ref, part)
+        if size == 0:
+            raise OutputMissing(f"{ref.filename} is empty.")
+        facts, digest = await asyncio.to_thread(_settle, part, whole, suffix)
+        key = object_key(
+            stamp=job.stamp,
+            name=base_name(output=job.request.output, workflow=job.plan.workflow),
+            job=job.id,
+            n=n if of > 1 else None,
+            ext=suffix,
+        )
+        path = str(whole.relative_to(self.folder))
+        return Output(n=n, node=ref.node, path=path, key=key, bytes=size, sha256=digest, **vars(facts))
+
+    def path(self, output: Output) -> Path:
+        """Where an output lies."""
+        return self.folder / output.path
+
+    def drop(self, job: str) -> None:
+        """Forget a job's files: the store has them."""
+        shutil.rmtree(self.folder / job, ignore_errors=True)
+
+    def drop_all_but(self, jobs: set[str]) -> None:
+        """Forget the files of every job that is not among these."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name not in jobs:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def look_into(path: Path, suffix: str) -> Facts:
+    """Decode a file as what its name says it is. Raises OutputMissing when it is broken."""
+    media_type = MEDIA_TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
+    if suffix in IMAGES:
+        image = check_image(path.read_bytes())
+        return Facts(
+            media_type=image.media_type,
+            width=image.width,
+            height=image.height,
+            frames=image.frames if image.frames > 1 else None,
+        )
+    if suffix in VIDEOS:
+        video = probe(path)
+        return Facts(media_type=media_type, width=video.width, height=video.height, frames=video.frames, fps=video.fps)
+    return Facts(media_type=media_type)
+
+
+def _settle(part: Path, whole: Path, suffix: str) -> tuple[Facts, str]:
+    facts = look_into(part, suffix)
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    part.replace(whole)
+    return facts, digest

@@ -1,0 +1,196 @@
+"""Worker: takes jobs to one backend and brings their outputs into the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from comfygen.comfyui_client import Progress, PromptState, Result
+from comfygen.errors import ComfyGenError, ComfyUIError, ComfyUIUnavailable, PreflightFailed, PromptLost
+from comfygen.graph import Graph
+from comfygen.workflows import trace_roles, with_filename_prefix, with_value
+from comfygend.backends import Backend
+from comfygend.bell import Bell
+from comfygend.failpoints import Point, failpoint
+from comfygend.inputs import SpooledInputs
+from comfygend.ledger import Job, JobState, Ledger
+from comfygend.retry import Again, judge
+from comfygend.spool import Spool
+from comfygend.threads import OnThread
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 1.0
+SECOND_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Works for one backend, with two jobs in hand: one runs while the next one waits in ComfyUI's queue."""
+
+    backend: Backend
+    backends: int
+    ledger: OnThread[Ledger]
+    spool: Spool
+    inputs: SpooledInputs
+    bell: Bell
+    attempts: int
+    stall_seconds: float
+    spool_bytes: int
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    hands: int = 2
+
+    async def run(self) -> None:
+        """Finish what was begun before a restart, then take one job after the other, until cancelled."""
+        begun = await self.ledger(lambda ledger: ledger.jobs.taken(self.backend.name))
+        async with asyncio.TaskGroup() as group:
+            for hand in range(self.hands):
+                group.create_task(self._hand(begun), name=f"{self.backend.name} hand {hand}")
+
+    async def _hand(self, begun: list[Job]) -> None:
+        while begun:
+            await self._carry(begun.pop(0), resumed=True)
+        while True:
+            seen = self.bell.rings
+            job = await self._next()
+            if job is None:
+                await self.bell.after(seen, IDLE_SECONDS)
+            else:
+                failpoint(Point.TAKEN)
+                await self._carry(job, resumed=False)
+
+    async def _next(self) -> Job | None:
+        if not self.backend.reached.is_set():
+            return None
+        if (await self.ledger(lambda ledger: ledger.counts())).spooled_bytes >= self.spool_bytes:
+            self.backend.board.trouble(
+                "spool", "The spool is full.", "Generation goes on when the store takes outputs."
+            )
+            return None
+        self.backend.board.well("spool")
+        return await self.ledger(lambda ledger: ledger.jobs.take(self.backend.name))
+
+    async def _carry(self, job: Job, *, resumed: bool) -> None:
+        """See a job through to the spool, to failure, or back into the queue; wait while the backend is away."""
+        self.backend.running[job.id] = "resumed" if resumed else "taken"
+        try:
+            while True:
+                await self.backend.reached.wait()
+                try:
+                    await self._attempt(job, resumed=resumed)
+                except ComfyUIUnavailable as exc:
+                    self.backend.lost(exc)
+                    job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
+                else:
+                    break
+        except ComfyGenError as error:
+            await self._judge(job, error)
+        finally:
+            self.backend.running.pop(job.id, None)
+        self.bell.ring()
+
+    async def _attempt(self, job: Job, *, resumed: bool) -> None:
+        if resumed:
+            job = await self._adopted(job)
+        if not resumed or job.state is JobState.QUEUED:
+            await self._submit(job, known=resumed and await self._is_known(job))
+        failpoint(Point.SUBMITTED)
+        result = await self._wait(job)
+        failpoint(Point.RAN)
+        outputs = await self.spool.collect(self.backend.client, job, result.outputs)
+        failpoint(Point.FETCHED)
+        timings = _timings(result) | {"comfyui_version": self._version(), "simulated": self._simulated()}
+        await self.ledger(lambda ledger: ledger.jobs.generated(job.id, outputs, timings))
+        failpoint(Point.GENERATED)
+        log.info("job %s generated: %d outputs", job.id, len(outputs))
+
+    async def _adopted(self, job: Job) -> Job:
+        """The job as it stands after an interruption: still there, or given a new attempt because it was lost."""
+        if await self._is_known(job):
+            return job
+        await asyncio.sleep(SECOND_LOOK_SECONDS)  # a POST may have been on its way when the line was cut
+        if await self._is_known(job):
+            return job
+        if job.state is JobState.SUBMITTED:
+            raise PromptLost(hint="ComfyUI was restarted, or its queue was cleared.")
+        return await self.ledger(lambda ledger: ledger.jobs.again(job.id, self.backend.name, "never arrived"))
+
+    async def _is_known(self, job: Job) -> bool:
+        return await self.backend.client.state(str(job.prompt_id)) is not PromptState.ABSENT
+
+    async def _submit(self, job: Job, *, known: bool) -> None:
+        if not known:
+            graph = await self._ready(job)
+            await self.backend.client.preflight(graph)
+            await self.backend.client.submit(graph, prompt_id=str(job.prompt_id))
+        failpoint(Point.POSTED)
+        await self.ledger(lambda ledger: ledger.jobs.submitted(job.id))
+        self.backend.running[job.id] = "submitted"
+
+    async def _ready(self, job: Job) -> Graph:
+        """The graph as it is posted: its input image uploaded, its files named after this very attempt."""
+        graph = with_filename_prefix(job.plan.graph, f"comfygen/{job.id}-{job.attempt}")
+        image = job.plan.input_image
+        if image is None:
+            return graph
+        content = await asyncio.to_thread(self.inputs.kept, image.name)
+        name = await self.backend.client.upload_image(image.name, content)
+        return graph if name == image.name else with_value(graph, trace_roles(graph), "input_image", name)
+
+    async def _wait(self, job: Job) -> Result:
+        def tell(progress: Progress) -> None:
+            self.backend.running[job.id] = f"{progress.fraction:.0%}"
+
+        patience = job.request.timeout or self.stall_seconds
+        return await self.backend.client.wait(str(job.prompt_id), on_progress=tell, no_progress_timeout=patience)
+
+    async def _judge(self, job: Job, error: ComfyGenError) -> None:
+        """What becomes of a job after an error."""
+        if isinstance(error, PreflightFailed):
+            refused = await self.ledger(lambda ledger: ledger.jobs.refused(job.id, self.backend.name))
+            if len(refused) < self.backends:
+                await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=error.code))
+                return
+        verdict = judge(error, failures=job.failures, limit=self.attempts, chance=random.random())
+        if not isinstance(verdict, Again):
+            log.warning("job %s failed: %s", job.id, error)
+            plain = error.to_json() | {"attempts": job.attempt, "backend": self.backend.name}
+            await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
+            return
+        log.warning("job %s is tried again: %s", job.id, error)
+        if verdict.free:
+            await self._free()
+        later = self.now() + timedelta(seconds=verdict.seconds)
+        await self.ledger(
+            lambda ledger: ledger.jobs.put_back(job.id, reason=error.code, not_before=later, failed=verdict.counted)
+        )
+
+    async def _free(self) -> None:
+        try:
+            await self.backend.client.free()
+        except ComfyUIError as exc:
+            log.warning("%s did not free its memory: %s", self.backend.name, exc)
+
+    def _version(self) -> str | None:
+        return self.backend.server.version if self.backend.server else None
+
+    def _simulated(self) -> bool:
+        return bool(self.backend.server and self.backend.server.simulated)
+
+
+def _timings(result: Result) -> dict[str, object]:
+    """When the prompt ran by the server's clock, and for how long."""
+    if result.started is None or result.finished is None:
+        return {}
+    return {
+        "started_at": _moment(result.started),
+        "finished_at": _moment(result.finished),
+        "run_seconds": round((result.finished - result.started) / 1000, 3),
+    }
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
