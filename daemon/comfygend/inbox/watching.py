@@ -34,10 +34,10 @@ class FolderWatch:
         while True:
             try:
                 await self._watch()
-            except (OSError, RuntimeError) as exc:
-                # watchfiles' own internal error derives from RuntimeError.
-                self.mode = f"polling: {exc}"
-                log.warning("%s is listed from time to time, not watched: %s", self.folder, exc)
+            except* (OSError, RuntimeError) as group:
+                # watchfiles raises its internal error, a RuntimeError, in a group.
+                self.mode = f"polling: {_first(group)}"
+                log.warning("%s is listed from time to time, not watched: %s", self.folder, _first(group))
             self.changed.set()
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -46,7 +46,6 @@ class FolderWatch:
         inode = self.folder.stat().st_ino
         guard = asyncio.create_task(self._guard(inode, replaced), name="inbox folder guard")
         try:
-            self.mode = "watching"
             watcher = awatch(
                 self.folder,
                 watch_filter=None,
@@ -56,11 +55,17 @@ class FolderWatch:
                 stop_event=replaced,
                 recursive=False,
             )
-            self.changed.set()
+            # The watch is installed synchronously in the first step of the iteration, so this runs right after it.
+            asyncio.get_running_loop().call_soon(self._installed)
             async for _ in watcher:
                 self.changed.set()
         finally:
             guard.cancel()
+
+    def _installed(self) -> None:
+        """Look once more: what came between the last listing and now has caused no event."""
+        self.mode = "watching"
+        self.changed.set()
 
     async def _guard(self, inode: int, replaced: asyncio.Event) -> None:
         """Notice that the folder's name now means another folder: its watcher would be deaf for ever."""
@@ -74,3 +79,9 @@ class FolderWatch:
                 log.warning("%s was replaced or is gone: it is watched anew", self.folder)
                 replaced.set()
                 return
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that may be nested."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
