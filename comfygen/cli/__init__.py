@@ -13,10 +13,13 @@ from comfygen import __version__
 from comfygen.errors import ComfyGenError, ConfigInvalid, InvalidInput, NotFound, StoreUnavailable
 
 VERBS = {
+    "bucket": "make the bucket and its policy, or check them",
     "demo": "the main job on embedded defaults: simulator, service, store, history",
     "history": "serve every generation ever made through Datasette",
+    "reindex": "make index.db anew from what the store holds",
     "schema": "print the JSON schema of a request file",
     "simulator": "a ComfyUI stand-in that speaks the real protocol",
+    "submit": "drop request files into the inbox, and follow them",
 }
 EXIT_CODES: dict[type[ComfyGenError], int] = {ConfigInvalid: 78, InvalidInput: 4, NotFound: 3, StoreUnavailable: 69}
 

@@ -144,6 +144,7 @@ GOOD: dict[str, Callable[[], Graph]] = {
     "largest seed": lambda: _with(SD15, "KSampler", "seed", 2**64 - 1),
     "width off the grid": lambda: _with(SD15, "EmptyLatentImage", "width", 70),
     "unknown input": lambda: _with(SD15, "KSampler", "colour", "red"),
+    "several choices": lambda: _with(SD15, "KSampler", "sampler_name", {"__value__": ["euler", "heun"]}),
     "wrapped value": lambda: _with(SD15, "KSampler", "sampler_name", {"__value__": "euler"}),
 }
 
@@ -191,6 +192,11 @@ def test_inputs_that_grow_are_not_missed(kind: str) -> None:
     """Dynamic inputs go by other names in the graph."""
     grown: Graph = {"2": {"class_type": "S", "inputs": {"x.a": 1}}}
     assert preflight(grown, _saver({"required": {"x": [kind, {}]}}, [])) == ()
+
+
+def test_long_values_are_cut() -> None:
+    """A whole prompt text in the wrong place does not fill the message."""
+    assert len(_told(_with(SD15, "VAEDecode", "samples", "a lake " * 1000))) < 300
 
 
 def test_nothing_installed_is_said() -> None:
