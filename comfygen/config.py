@@ -8,6 +8,7 @@ Relative paths count from the folder of the file; those of the environment and o
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,9 @@ class InboxConfig(Settings):
     """Where requests arrive: a folder, or a prefix of the store's bucket."""
 
     folder: Path | None = Field(None, description="folder that request files are dropped into")
-    prefix: str | None = Field(None, description="prefix of the bucket that request objects are put under")
+    prefix: str | None = Field(
+        None, pattern=r"^[^/.][^/]*/([^/]+/)*$", description="prefix of the bucket that request objects are put under"
+    )
     after: Literal["move", "keep", "delete"] = Field("move", description="what happens to a request object afterwards")
 
     @model_validator(mode="after")
@@ -123,6 +126,24 @@ class Config(Settings):
     history: Address = Field("127.0.0.1:8001", description="where Datasette listens")
     inputs: tuple[Path, ...] = Field((), description="more folders that `input_image` may name files in")
     limits: LimitsConfig = LimitsConfig()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        """Outputs must never fall into an inbox: they would be taken for requests, or hide them."""
+        prefixes = [inbox.prefix for inbox in self.inbox if inbox.prefix is not None]
+        if prefixes and self.store.bucket is None:
+            raise ValueError("an inbox with a `prefix` needs a store with a `bucket`")
+        for prefix in prefixes:
+            if self.store.prefix.startswith(prefix):
+                raise ValueError(f"outputs below {self.store.prefix!r} would fall into the inbox {prefix!r}")
+        for one, other in itertools.permutations(prefixes, 2):
+            if one.startswith(other):
+                raise ValueError(f"the inboxes {one!r} and {other!r} overlap")
+        folders = [inbox.folder for inbox in self.inbox if inbox.folder is not None]
+        for folder in folders:
+            if self.store.folder is not None and self.store.folder.is_relative_to(folder):
+                raise ValueError(f"outputs in {self.store.folder} would fall into the inbox {folder}")
+        return self
 
     @property
     def queue_db(self) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,22 +42,34 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Kitchen:
-    """What plans are made from. `draw` gives a random seed in 0..2^53-1."""
+    """What plans are made from."""
 
     library: Library
     inputs: Inputs
-    draw: Callable[[], int]
 
 
-async def prepare(text: bytes, *, file: str, kitchen: Kitchen) -> tuple[Prepared, ...]:
-    """Every job of a request file, planned. Raises RequestInvalid with all that is wrong; nothing is half-done."""
+def seeds(text: str) -> Iterator[int]:
+    """Random seeds in 0..2^53-1, always the same ones for the same text.
+
+    Drawn from the id of a request, they make its preparation repeatable: after a crash, or at another service.
+    """
+    for number in itertools.count():
+        digest = hashlib.sha256(f"{text}/{number}".encode()).digest()
+        yield int.from_bytes(digest[:8], "big") & MAX_RANDOM_SEED
+
+
+async def prepare(text: bytes, *, file: str, kitchen: Kitchen, draw: Iterator[int]) -> tuple[Prepared, ...]:
+    """Every job of a request file, planned; `draw` gives the seeds of those that leave theirs to chance.
+
+    Raises RequestInvalid with all that is wrong; nothing is half-done.
+    """
     prepared: list[Prepared] = []
     problems: list[Problem] = []
     for request in parse_requests(text, file=file):
         singles = expand(request)
         for place, single in enumerate(singles):
             try:
-                plan = await _plan(single, kitchen)
+                plan = await _plan(single, kitchen, next(draw))
             except ComfyGenError as error:
                 fresh = _placed(error, file)
                 problems += [problem for problem in fresh if problem not in problems]
@@ -67,11 +80,11 @@ async def prepare(text: bytes, *, file: str, kitchen: Kitchen) -> tuple[Prepared
     return tuple(prepared)
 
 
-async def _plan(request: Request, kitchen: Kitchen) -> Plan:
+async def _plan(request: Request, kitchen: Kitchen, chance: int) -> Plan:
     workflow = kitchen.library.workflow(request.workflow)
     presets = kitchen.library.presets()
     image = await _input(request, kitchen.inputs)
-    seed = request.seed if request.seed is not None else kitchen.draw()
+    seed = request.seed if request.seed is not None else chance
     return make_plan(request, workflow=workflow, presets=presets, seed=seed, input_image=image)
 
 
@@ -94,4 +107,4 @@ def _placed(error: ComfyGenError, file: str) -> list[Problem]:
     return [Problem(file=file, field=field, message=error.message, hint=error.hint)]
 
 
-__all__ = ["Inputs", "Kitchen", "Prepared", "prepare"]
+__all__ = ["Inputs", "Kitchen", "Prepared", "prepare", "seeds"]

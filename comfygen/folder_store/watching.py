@@ -79,7 +79,8 @@ class Watching(AbstractAsyncContextManager[AsyncIterator[Hint]]):
 
     async def _until_ready(self) -> None:
         try:
-            await asyncio.wait_for(self._ready.wait(), ENTER_SECONDS)
+            async with asyncio.timeout(ENTER_SECONDS):
+                await self._ready.wait()
         except TimeoutError as exc:
             raise StoreUnavailable(f"The folder {self._root.path} cannot be watched.") from exc
 
@@ -177,7 +178,8 @@ class Watching(AbstractAsyncContextManager[AsyncIterator[Hint]]):
             for _ in range(PROOFS):
                 await self._run(partial(self._sing, identity))
                 with suppress(TimeoutError):
-                    return await asyncio.wait_for(self._heard.wait(), PROOF_SECONDS)
+                    async with asyncio.timeout(PROOF_SECONDS):
+                        return await self._heard.wait()
         finally:
             await self._run(partial(self._canary.unlink, missing_ok=True))
         return False

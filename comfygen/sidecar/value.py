@@ -155,7 +155,7 @@ def make_sidecar(
         id=made.id,
         request=made.request_id,
         job=made.job_id,
-        batch={"index": made.batch_index, "of": made.batch_of, "image": made.image_index},
+        batch={"index": made.batch_index, "of": made.batch_of, "image": made.image_index, "images": made.image_of},
         output_node=made.node,
         media_type=made.media_type,
         bytes=made.bytes,

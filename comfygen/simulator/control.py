@@ -22,7 +22,8 @@ class Control:
         """Wait (None: for ever), letting all others run; raises Interrupted as soon as someone interrupts."""
         if seconds:
             try:
-                await asyncio.wait_for(self._stop.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()
             except TimeoutError:
                 return
         elif seconds is None:

@@ -14,7 +14,7 @@ from comfygen.config import Config, environment, load_config
 from comfygen.errors import ComfyGenError, ConfigInvalid
 from comfygend import failpoints, logs
 from comfygend.check import check
-from comfygend.service import ROLES, serve
+from comfygend.service import ROLES, reindex, serve
 
 log = logging.getLogger("comfygend")
 
@@ -26,9 +26,12 @@ log = logging.getLogger("comfygend")
 )
 @click.option("--check", "only_check", is_flag=True, help="Look at everything a start needs, and exit.")
 @click.option("--once", is_flag=True, help="Work until the inbox is empty and all is published and indexed, and exit.")
+@click.option("--reindex", "only_reindex", is_flag=True, help="Make the index anew from the store, and exit.")
 @click.option("--only", multiple=True, type=click.Choice(ROLES), help="Run only these roles (repeatable).")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
-def command(path: Path | None, only_check: bool, once: bool, only: tuple[str, ...], log_level: str) -> None:
+def command(
+    path: Path | None, only_check: bool, once: bool, only_reindex: bool, only: tuple[str, ...], log_level: str
+) -> None:
     """Turn request files into stored, indexed, searchable generations.
 
     Exit codes: 0 ok, 1 a request or a part of the service failed, 2 usage, 3 cannot start, 78 configuration.
@@ -36,6 +39,10 @@ def command(path: Path | None, only_check: bool, once: bool, only: tuple[str, ..
     logs.configure(environment(), level=log_level)
     failpoints.arm(environment().get("COMFYGEN_FAILPOINT"))
     config = load_config(path, environment())
+    if only_reindex:
+        tally = asyncio.run(reindex(config))
+        click.echo(f"{tally.sidecars} sidecars in {tally.objects} objects: {tally.read} rows and problems written")
+        return
     if only_check:
         sys.exit(asyncio.run(_check(config)))
     sys.exit(asyncio.run(serve(config, once=once, roles=only or ROLES)))

@@ -50,7 +50,8 @@ class Backend:
             self.reached.set()
             self.board.well(self.name)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.away.wait(), CHECK_SECONDS)
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self.away.wait()
 
     def told(self) -> dict[str, object]:
         """What /status says about it."""

@@ -26,7 +26,9 @@ class Bell:
         if self.rings > seen:
             return True
         try:
-            await asyncio.wait_for(self._next.wait(), timeout)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the ring.
+            async with asyncio.timeout(timeout):
+                await self._next.wait()
         except TimeoutError:
             return False
         return True

@@ -64,6 +64,7 @@ class Filing:
         return Ending(
             request_id=row.id,
             name=row.name,
+            identity=row.identity,
             ok=row.state is RequestState.DONE,
             report=report(row, jobs, told),
         )

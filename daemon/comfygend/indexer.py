@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from comfygen.errors import NoSuchBucket, StoreError
+from comfygen.errors import ComfyGenError, NoSuchBucket, StoreError
+from comfygen.index import IndexBusy
 from comfygen.store import Change, Store
 from comfygend.bell import Bell
 from comfygend.board import Board
+from comfygend.ears import Ear
 from comfygend.looking import Lookout
 from comfygend.reconcile import Tally, Walk
 from comfygend.retry import backoff
@@ -19,6 +22,7 @@ log = logging.getLogger(__name__)
 MOST_KEYS = 10_000
 BATCH = 64
 LONGEST_WAIT = 30.0
+UNTOLD = {"candidates", "doubt"}
 
 
 @dataclass
@@ -56,15 +60,22 @@ class Indexer:
     """Three loops: listen for hints, look at keys, reconcile. They share the verification queue and nothing else."""
 
     def __init__(
-        self, lookout: Lookout, *, board: Board, reconcile_seconds: float, excluded: tuple[str, ...] = ()
+        self,
+        lookout: Lookout,
+        *,
+        board: Board,
+        reconcile_seconds: float,
+        excluded: tuple[str, ...] = (),
+        ear: Ear | None = None,
     ) -> None:
         self.lookout, self.board = lookout, board
-        self.reconcile_seconds, self.excluded = reconcile_seconds, excluded
+        self.reconcile_seconds, self.excluded, self.ear = reconcile_seconds, excluded, ear
         self.pending = Verification()
         self.busy = 0
         self.last: Tally | None = None
         self.found_by_reconcile = 0
-        self._held_back = False
+        self._seen_while_walking: dict[str, None] | None = None
+        self._doubt = 0
 
     @property
     def store(self) -> Store:
@@ -76,9 +87,18 @@ class Indexer:
         return not (self.busy or self.pending.keys or self.pending.everything) and self.last is not None
 
     def see(self, key: str) -> None:
-        """Look at this key soon, unless it lies where no outputs are."""
-        if not key.startswith(self.excluded):
-            self.pending.add(key)
+        """Look at this key soon, unless it lies where no outputs are.
+
+        During a reconcile also once more at its end: what it read before may be written after what is seen now.
+        """
+        if key.startswith(self.excluded):
+            return
+        self.pending.add(key)
+        if self._seen_while_walking is not None:
+            self._seen_while_walking[key] = None
+            if len(self._seen_while_walking) > MOST_KEYS:
+                self._seen_while_walking.clear()
+                self.pending.add_everything()
 
     # -- listen ---------------------------------------------------------------------------------------------------
 
@@ -87,7 +107,8 @@ class Indexer:
         failures = 0
         while True:
             try:
-                async with self.store.listen() as hints:
+                async with self.ear.listen() if self.ear else self.store.listen() as hints:
+                    self.board.well("notifications")
                     self.pending.add_everything()
                     async for hint in hints:
                         failures = 0
@@ -113,19 +134,27 @@ class Indexer:
                 continue
             self.busy += 1
             try:
-                await self.lookout.look(batch)
-                failures = 0
-                self.board.well("index")
-            except StoreError as exc:
-                self._alarm(exc)
-                failures += 1
-                for key in batch:
-                    self.pending.add(key)
-                await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+                failures = 0 if await self._looked_at(batch) else failures + 1
+                if failures:
+                    await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
             finally:
                 self.busy -= 1
 
-    def _alarm(self, exc: StoreError) -> None:
+    async def _looked_at(self, batch: list[str]) -> bool:
+        """Whether all went well; keys that could not be looked at are looked at again."""
+        try:
+            failed: Mapping[str, ComfyGenError] = await self.lookout.look(batch)
+        except IndexBusy as exc:
+            failed = dict.fromkeys(batch, exc)
+        if not failed:
+            self.board.well("index")
+            return True
+        self._alarm(next(iter(failed.values())))
+        for key in failed:
+            self.pending.add(key)
+        return False
+
+    def _alarm(self, exc: ComfyGenError) -> None:
         hint = exc.hint or "The index keeps what it has."
         if isinstance(exc, NoSuchBucket):
             hint = "Nothing is removed from the index. Create the bucket again, or restore it."
@@ -143,7 +172,7 @@ class Indexer:
             try:
                 await self.once()
                 failures = 0
-            except* StoreError as group:
+            except* (StoreError, IndexBusy) as group:
                 failures += 1
                 self.pending.everything = True
                 self._alarm(_first(group))
@@ -156,16 +185,26 @@ class Indexer:
 
     async def once(self) -> Tally:
         """One reconcile. Raises StoreError (perhaps in a group); the index keeps what it has then."""
-        tally = await Walk(self.lookout, excluded=self.excluded, trust_removals=self._held_back).run()
+        self._seen_while_walking = {}
+        try:
+            tally = await Walk(self.lookout, excluded=self.excluded, doubt=self._doubt).run()
+        finally:
+            again, self._seen_while_walking = self._seen_while_walking, None
+            for key in again:
+                self.pending.add(key)
         if tally.held_back:
             message = f"{tally.missing} of {tally.known} generations are missing from the store's listing."
             hint = "They stay in the index for now, and go if the next listing says the same."
             self.board.trouble("reconcile", message, hint)
         else:
             self.board.well("reconcile")
-        self._held_back = tally.held_back
+        self._doubt = tally.doubt
+        if tally.is_truncated and not tally.held_back:
+            self.pending.add_everything()
         if self.last is not None:
             self.found_by_reconcile += tally.changes
+            if self.ear is not None:
+                self.ear.note_reconcile(tally.changes)
         self.last = tally
         self.board.well("index")
         if tally.changes:
@@ -178,14 +217,15 @@ class Indexer:
         return {
             "source": self.lookout.source,
             "waiting": len(self.pending.keys),
+            **({"notifications": self.ear.told()} if self.ear is not None else {}),
             "reconcile_found": self.found_by_reconcile,
-            "last_reconcile": {name: value for name, value in vars(last).items() if name != "candidates"}
+            "last_reconcile": {name: value for name, value in vars(last).items() if name not in UNTOLD}
             if last
             else None,
         }
 
 
-def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:
+def _first(group: BaseExceptionGroup[ComfyGenError]) -> ComfyGenError:
     """The first error of a group that may be nested."""
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first

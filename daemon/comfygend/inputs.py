@@ -24,12 +24,15 @@ class InputRefused(ComfyGenError):
 class SpooledInputs:
     """Reads input images from the allowed folders or from the store, and keeps prepared ones in a folder."""
 
-    def __init__(self, folder: Path, *, allowed: Sequence[Path], store: Store) -> None:
-        self.folder, self.store = folder, store
+    def __init__(
+        self, folder: Path, *, allowed: Sequence[Path], store: Store, prefixes: Sequence[tuple[Store, str]] = ()
+    ) -> None:
+        self.folder = folder
+        self.shelves = [*prefixes, (store, "")]
         self.allowed = [path.resolve() for path in allowed]
 
     async def read(self, reference: str) -> bytes:
-        """A file below one of the allowed folders, or the output that the store has under this key."""
+        """A file below one of the allowed folders, an object beside the requests, or an earlier output by its key."""
         if urlsplit(reference).scheme in {"http", "https", "ftp", "file", "data"}:
             raise InputRefused(
                 f"input_image: {reference[:80]!r} is an address; addresses are not fetched.",
@@ -38,15 +41,16 @@ class SpooledInputs:
         path = await asyncio.to_thread(self._find, reference)
         if path is not None:
             return await asyncio.to_thread(_read, path)
-        try:
-            content, _ = await self.store.get(reference, max_bytes=MAX_INPUT_BYTES)
-        except (NoSuchKey, KeyInvalid) as exc:
-            folders = ", ".join(str(folder) for folder in self.allowed)
-            raise InputRefused(
-                f"input_image: there is no {reference!r}.",
-                hint=f"Name a file in {folders}, or the key of an earlier output.",
-            ) from exc
-        return content
+        for store, prefix in self.shelves:
+            try:
+                return (await store.get(prefix + reference, max_bytes=MAX_INPUT_BYTES))[0]
+            except (NoSuchKey, KeyInvalid):
+                continue
+        folders = ", ".join([*map(str, self.allowed), *(prefix for _, prefix in self.shelves if prefix)])
+        raise InputRefused(
+            f"input_image: there is no {reference!r}.",
+            hint=f"Name a file in {folders}, or the key of an earlier output.",
+        )
 
     def _find(self, reference: str) -> Path | None:
         if "\0" in reference:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from comfygen.errors import ComfyGenError, InboxError, InvalidInput
-from comfygen.pipeline import Kitchen, prepare
+from comfygen.pipeline import Kitchen, prepare, seeds
 from comfygend.bell import Bell
 from comfygend.board import Board
 from comfygend.failpoints import Point, failpoint
@@ -90,7 +90,7 @@ class Intake:
         try:
             if refusal is not None:
                 raise refusal
-            prepared = await prepare(body, file=row.name, kitchen=self.kitchen)
+            prepared = await prepare(body, file=row.name, kitchen=self.kitchen, draw=seeds(row.id))
         except ComfyGenError as error:
             if error.retryable:
                 self.board.trouble(f"request {row.name}", error.message, error.hint)

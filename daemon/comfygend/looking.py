@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from comfygen.errors import NoSuchKey
+from comfygen.errors import KeyInvalid, NoSuchKey, StoreError
 from comfygen.generation import MAX_SIDECAR_BYTES, Generation, SidecarUnreadable, read_sidecar
 from comfygen.index import Index
-from comfygen.sidecar import output_key
+from comfygen.sidecar import output_key, sidecar_key
 from comfygen.store import Store
 from comfygend.failpoints import Point, failpoint
 from comfygend.threads import OnThread
@@ -45,52 +45,73 @@ class Lookout:
     index: OnThread[Index]
     source: str
 
-    async def look(self, keys: Iterable[str]) -> None:
-        """Look at keys, some at once, and write what was found in one go. Raises StoreError, with nothing written."""
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def look(self, keys: Iterable[str]) -> dict[str, StoreError]:
+        """Look at keys, some at once, and write what was found in one go. Gives those that the store kept to itself."""
+        gate, failed = asyncio.Semaphore(AT_ONCE), dict[str, StoreError]()
 
         async def one(key: str) -> Finding | None:
             async with gate:
-                return await self.finding(key)
+                try:
+                    return await self.finding(key)
+                except StoreError as exc:
+                    failed[key] = exc
+                    return None
 
         await self.write([found for found in await asyncio.gather(*map(one, keys)) if found is not None])
+        return failed
 
-    async def finding(self, key: str, *, output_listed: bool = True) -> Finding | None:
-        """What the store has under a key: an output's own, or its sidecar's."""
-        if output_key(key) is None:
-            return await self._output(key)
+    async def finding(self, key: str, *, output_listed: bool = False) -> Finding | None:
+        """What the store has under a key: an output's own, or its sidecar's. `output_listed`: the output is there."""
+        try:
+            if output_key(key) is None:
+                return await self._output(key)
+            return await self._sidecar(key, output_listed=output_listed)
+        except KeyInvalid:
+            return None  # no store of ours has such an object: a hint from elsewhere
+
+    async def _output(self, key: str) -> Finding | None:
+        """An output came or went: where there is a row that says otherwise, it is made anew."""
+        row = await self.index(lambda index: index.get(key))
+        if row is None or row.image_missing is not await self._has(key):
+            return None
+        return await self._sidecar(sidecar_key(key), output_listed=False)
+
+    async def _sidecar(self, key: str, *, output_listed: bool) -> Finding:
         try:
             body, stored = await self.store.get(key, max_bytes=MAX_SIDECAR_BYTES)
         except NoSuchKey:
             return Gone(key=str(output_key(key)))
+        except StoreError as exc:
+            return await self._giant(key, exc)
         try:
             generation = read_sidecar(key, body, etag=stored.etag, source=self.source)
         except SidecarUnreadable as exc:
             return Unreadable(key=key, reason=exc.message, etag=stored.etag)
-        return generation if output_listed else await self._checked(generation)
+        if output_listed or await self._has(generation.key):
+            return generation
+        # Without the etag, every reconcile looks again, whether the output has come back.
+        return replace(generation, image_missing=True, sidecar_etag="")
 
-    async def _output(self, key: str) -> Finding | None:
-        """An output came or went: its row, if there is one, says whether it is there."""
-        row = await self.index(lambda index: index.get(key))
-        if row is not None:
-            checked = await self._checked(row)
-            return checked if checked != row else None
-        return None
+    async def _giant(self, key: str, exc: StoreError) -> Finding:
+        """A sidecar too large to be read is a problem of its own; any other error is the store's."""
+        if exc.retryable:
+            raise exc
+        stored = await self.store.head(key)
+        if stored.size <= MAX_SIDECAR_BYTES:
+            raise exc
+        reason = f"It has {stored.size:,} bytes; a sidecar has at most {MAX_SIDECAR_BYTES:,}."
+        return Unreadable(key=key, reason=reason, etag=stored.etag)
 
-    async def _checked(self, generation: Generation) -> Generation:
+    async def _has(self, key: str) -> bool:
         try:
-            await self.store.head(generation.key)
+            await self.store.head(key)
         except NoSuchKey:
-            return replace(generation, image_missing=True)
-        return replace(generation, image_missing=False)
+            return False
+        return True
 
     async def is_gone(self, sidecar: str) -> bool:
         """Whether the store itself says that there is no such sidecar: a listing may hide an object."""
-        try:
-            await self.store.head(sidecar)
-        except NoSuchKey:
-            return True
-        return False
+        return not await self._has(sidecar)
 
     async def write(self, findings: list[Finding]) -> None:
         """Write findings into the index."""

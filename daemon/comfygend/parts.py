@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from comfygen.comfyui_client import ComfyUIClient
 from comfygen.config import Config, StoreConfig
 from comfygen.folder_store import FolderStore
 from comfygen.index import Index, IndexCorrupt
-from comfygen.pipeline import MAX_RANDOM_SEED, Kitchen
+from comfygen.minio_client import MinioStore, StoreSettings
+from comfygen.pipeline import Kitchen
 from comfygen.resources import Library
 from comfygen.store import Store
 from comfygend.backends import Backend
 from comfygend.bell import Bell
 from comfygend.board import Board
+from comfygend.ears import Ear
 from comfygend.filing import Filing
+from comfygend.heritage import Heritage
 from comfygend.inbox import Inbox
+from comfygend.inbox.bucket import BucketInbox
+from comfygend.inbox.drops import write_durably
 from comfygend.inbox.folder import FolderInbox
 from comfygend.indexer import Indexer
 from comfygend.inputs import SpooledInputs
 from comfygend.intake import Intake
-from comfygend.ledger import Ledger, request_id
+from comfygend.ledger import Job, Ledger, request_id
 from comfygend.looking import Lookout
 from comfygend.publisher import Publisher
 from comfygend.spool import Spool
@@ -42,7 +48,8 @@ class Parts:
     bell: Bell
     ledger: OnThread[Ledger]
     library: Library
-    inboxes: tuple[FolderInbox, ...]
+    inboxes: tuple[Inbox, ...]
+    ears: tuple[Ear, ...]
     intakes: tuple[Intake, ...]
     backends: tuple[Backend, ...]
     workers: tuple[Worker, ...]
@@ -63,10 +70,20 @@ def open_index(path: Path) -> Index:
 @asynccontextmanager
 async def open_store(config: StoreConfig) -> AsyncIterator[tuple[Store, str]]:
     """The store, and the name it has in the index."""
-    if config.folder is None:
-        raise NotImplementedError
-    async with FolderStore(config.folder, public_url=config.public_url) as store:
-        yield store, f"folder:{config.folder}"
+    if config.folder is not None:
+        async with FolderStore(config.folder, public_url=config.public_url) as folder:
+            yield folder, f"folder:{config.folder}"
+    else:
+        async with MinioStore.open(StoreSettings.of(config)) as bucket:
+            yield bucket, f"bucket:{config.bucket}/{config.prefix}"
+
+
+def owner_token(state_dir: Path) -> str:
+    """What names this service in claims: the same after every restart, another for every state directory."""
+    path = state_dir / "owner"
+    if not path.exists():
+        write_durably(path, secrets.token_hex(16).encode())
+    return path.read_text(encoding="utf-8").strip()
 
 
 @asynccontextmanager
@@ -78,18 +95,24 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         ledger = await stack.enter_async_context(OnThread("ledger", lambda: Ledger.open(config.queue_db)))
         index = await stack.enter_async_context(OnThread("index", lambda: open_index(config.index_db)))
         store, source = await stack.enter_async_context(open_store(config.store))
-        inboxes = tuple(_inbox(config, place.folder) for place in config.inbox if place.folder is not None)
-        folders = [*(inbox.folder for inbox in inboxes), *config.inputs]
-        inputs = SpooledInputs(config.state_dir / "inputs", allowed=folders, store=store)
-        kitchen = Kitchen(library=library, inputs=inputs, draw=lambda: secrets.randbelow(MAX_RANDOM_SEED + 1))
+        inboxes, ears = await _inboxes(config, stack, ledger)
+        by_name = {inbox.name: inbox for inbox in inboxes}
+        prefixes = [(inbox.store, inbox.prefix) for inbox in inboxes if isinstance(inbox, BucketInbox)]
+        folders = [*(place.folder for place in config.inbox if place.folder is not None), *config.inputs]
+        inputs = SpooledInputs(config.state_dir / "inputs", allowed=folders, store=store, prefixes=prefixes)
         spool = Spool(config.spool)
-        clients = [await stack.enter_async_context(ComfyUIClient(backend.url)) for backend in config.comfyui]
-        backends = tuple(Backend(name=client.url, client=client, board=board) for client in clients)
+        ear = Ear(store) if isinstance(store, MinioStore) else None
         indexer = Indexer(
             Lookout(store=store, index=index, source=source),
             board=board,
             reconcile_seconds=config.limits.reconcile_seconds,
+            excluded=_excluded(config),
+            ear=ear,
         )
+        clients = [await stack.enter_async_context(ComfyUIClient(backend.url)) for backend in config.comfyui]
+        backends = tuple(Backend(name=client.url, client=client, board=board) for client in clients)
+        kitchen = Kitchen(library=library, inputs=inputs)
+        is_ours = partial(_is_ours, ledger, by_name)
         yield Parts(
             config=config,
             board=board,
@@ -97,24 +120,81 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
             ledger=ledger,
             library=library,
             inboxes=inboxes,
+            ears=(*((ear,) if ear else ()), *ears),
             intakes=tuple(_intake(inbox, ledger, kitchen, bell, board) for inbox in inboxes),
             backends=backends,
-            workers=tuple(_worker(config, backend, ledger, spool, inputs, bell) for backend in backends),
-            publisher=Publisher(store=store, ledger=ledger, spool=spool, bell=bell, board=board, look=indexer.see),
-            filing=Filing(
-                inboxes={inbox.name: inbox for inbox in inboxes}, ledger=ledger, inputs=inputs, bell=bell, board=board
+            workers=tuple(
+                _worker(config, backend, ledger, spool, inputs, bell, Heritage(store=store), is_ours)
+                for backend in backends
             ),
+            publisher=Publisher(
+                store=store, ledger=ledger, spool=spool, bell=bell, board=board, look=indexer.see, is_ours=is_ours
+            ),
+            filing=Filing(inboxes=by_name, ledger=ledger, inputs=inputs, bell=bell, board=board),
             indexer=indexer,
             spool=spool,
         )
 
 
-def _inbox(config: Config, folder: Path) -> FolderInbox:
+async def _is_ours(ledger: OnThread[Ledger], inboxes: Mapping[str, Inbox], job: Job) -> bool:
+    """Whether the request of a job is still ours; one that is not is withdrawn."""
+    row = await ledger(lambda ledger: ledger.requests.get(job.request_id))
+    inbox = inboxes.get(row.inbox)
+    if inbox is None or await inbox.is_ours(row.id):
+        return True
+    await ledger(lambda ledger: ledger.requests.withdraw(row.id))
+    return False
+
+
+def _excluded(config: Config) -> tuple[str, ...]:
+    """Prefixes of keys below the store's own prefix that hold no outputs."""
+    prefix = config.store.prefix
+    inboxes = [inbox.prefix for inbox in config.inbox if inbox.prefix is not None and inbox.prefix.startswith(prefix)]
+    return (".comfygen/", *(inbox.removeprefix(prefix) for inbox in inboxes))
+
+
+async def _inboxes(
+    config: Config, stack: AsyncExitStack, ledger: OnThread[Ledger]
+) -> tuple[tuple[Inbox, ...], tuple[Ear, ...]]:
+    found: list[Inbox] = []
+    ears: list[Ear] = []
+    for place in config.inbox:
+        if place.folder is not None:
+            found.append(_folder_inbox(config, place.folder))
+        else:
+            root = replace(StoreSettings.of(config.store), prefix="")
+            ear = Ear(await stack.enter_async_context(MinioStore.open(root)), str(place.prefix))
+            ears.append(ear)
+            found.append(_bucket_inbox(config, ear, place.after, ledger))
+    return tuple(found), tuple(ears)
+
+
+def _folder_inbox(config: Config, folder: Path) -> FolderInbox:
     inbox = FolderInbox(
         folder, rescan_seconds=config.limits.rescan_seconds, settle_seconds=config.limits.settle_seconds
     )
     inbox.prepare()
     return inbox
+
+
+def _bucket_inbox(config: Config, ear: Ear, after: str, ledger: OnThread[Ledger]) -> BucketInbox:
+    async def body_of(request: str) -> bytes:
+        return await ledger(lambda ledger: ledger.requests.body(request))
+
+    async def on_lost(request: str) -> None:
+        await ledger(lambda ledger: ledger.requests.withdraw(request))
+
+    return BucketInbox(
+        ear.store,
+        ear.prefix,
+        owner=owner_token(config.state_dir),
+        lease=config.limits.claim_lease_seconds,
+        after=after,
+        rescan_seconds=config.limits.rescan_seconds,
+        listen=ear.listen,
+        body_of=body_of,
+        on_lost=on_lost,
+    )
 
 
 def _intake(inbox: Inbox, ledger: OnThread[Ledger], kitchen: Kitchen, bell: Bell, board: Board) -> Intake:
@@ -129,7 +209,14 @@ def _intake(inbox: Inbox, ledger: OnThread[Ledger], kitchen: Kitchen, bell: Bell
 
 
 def _worker(
-    config: Config, backend: Backend, ledger: OnThread[Ledger], spool: Spool, inputs: SpooledInputs, bell: Bell
+    config: Config,
+    backend: Backend,
+    ledger: OnThread[Ledger],
+    spool: Spool,
+    inputs: SpooledInputs,
+    bell: Bell,
+    heritage: Heritage,
+    is_ours: Callable[[Job], Awaitable[bool]],
 ) -> Worker:
     return Worker(
         backend=backend,
@@ -138,6 +225,8 @@ def _worker(
         spool=spool,
         inputs=inputs,
         bell=bell,
+        heritage=heritage,
+        is_ours=is_ours,
         attempts=config.limits.attempts,
         stall_seconds=config.limits.stall_seconds,
         spool_bytes=config.limits.spool_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from comfygen.store import Store
 from comfygend.bell import Bell
 from comfygend.board import Board
 from comfygend.failpoints import Point, failpoint
-from comfygend.ledger import Job, Ledger, Output
+from comfygend.ledger import Job, Ledger, Output, Withdrawn
 from comfygend.retry import backoff
 from comfygend.spool import Spool
 from comfygend.threads import OnThread
@@ -36,6 +36,7 @@ class Publisher:
     bell: Bell
     board: Board
     look: Callable[[str], None]
+    is_ours: Callable[[Job], Awaitable[bool]]
 
     async def run(self) -> None:
         """Publish what is in the spool, now and from now on, until cancelled."""
@@ -61,6 +62,9 @@ class Publisher:
         except StoreError as exc:
             self.board.trouble("store", exc.message, exc.hint or "Outputs wait in the spool; nothing is lost.")
             return False
+        except Withdrawn as exc:
+            log.info("job %s is not published: %s", job.id, exc)
+            await asyncio.to_thread(self.spool.drop, job.id)
         except FileNotFoundError as exc:
             log.error("job %s: %s is missing in the spool: it is generated again", job.id, exc.filename)
             await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason="spool file missing", failed=True))
@@ -69,6 +73,8 @@ class Publisher:
 
     async def publish(self, job: Job) -> None:
         """Put the outputs, then their sidecars; repeating it overwrites the same keys with the same bytes."""
+        if not await self.is_ours(job):
+            raise Withdrawn("Another service has taken its request over.")
         outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job.id))
         for output in outputs:
             await self.store.put(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from comfygen.errors import StoreError
 from comfygen.index import Known, Source
 from comfygen.sidecar import output_key
 from comfygen.store import Stored
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 PAGE = 1000
 BATCH = 200
 FETCHERS = 16
+MOST_FAILURES = 100
 MOST_REMOVALS = 10_000
 VALVE_ROWS, VALVE_SHARE = 20, 0.2
 
@@ -34,11 +36,17 @@ class Tally:
     known: int = 0
     held_back: bool = False
     candidates: list[str] = field(default_factory=list)
+    doubt: int = 0  # stands for all keys that are missing and still have rows: equal when they are the same keys
 
     @property
     def changes(self) -> int:
         """How much differed: more than nothing means that events were missed."""
         return self.read + self.removed
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether more is missing than one walk removes."""
+        return self.missing > len(self.candidates)
 
 
 def is_suspicious(missing: int, known: int) -> bool:
@@ -47,16 +55,24 @@ def is_suspicious(missing: int, known: int) -> bool:
 
 
 class Walk:
-    """One reconcile. `excluded` are prefixes that hold no outputs (requests, our own objects)."""
+    """One reconcile. `excluded` are prefixes that hold no outputs (requests, our own objects).
 
-    def __init__(self, lookout: Lookout, *, excluded: tuple[str, ...] = (), trust_removals: bool = False) -> None:
-        self.lookout, self.excluded, self.trust_removals = lookout, excluded, trust_removals
+    `doubt` is that of an earlier tally: where the same is missing again, it is believed.
+    """
+
+    def __init__(self, lookout: Lookout, *, excluded: tuple[str, ...] = (), doubt: int = 0) -> None:
+        self.lookout, self.excluded, self.doubt = lookout, excluded, doubt
         self.tally = Tally()
+        self._failures: list[StoreError] = []
         self._queue: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=4 * FETCHERS)
         self._findings: list[Finding] = []
+        self._flushing = 0
 
     async def run(self) -> Tally:
-        """Make the index equal to the store. Raises StoreError when the listing is not complete: nothing goes then."""
+        """Make the index equal to the store.
+
+        Raises StoreError when the listing is not complete, or an object could not be read: nothing is removed then.
+        """
         async with asyncio.TaskGroup() as group:
             fetchers = [group.create_task(self._fetch(), name=f"reconcile {n}") for n in range(FETCHERS)]
             await self._merge()
@@ -64,6 +80,8 @@ class Walk:
             for fetcher in fetchers:
                 fetcher.cancel()
         await self._flush()
+        if self._failures:
+            raise self._failures[0]
         await self._remove()
         await self._record()
         return self.tally
@@ -117,37 +135,52 @@ class Walk:
 
     def _note_missing(self, known: Known) -> None:
         self.tally.missing += 1
+        self.tally.doubt += hash(known.sidecar_key)
         if len(self.tally.candidates) < MOST_REMOVALS:
             self.tally.candidates.append(known.sidecar_key)
 
     async def _fetch(self) -> None:
         while True:
             key, present = await self._queue.get()
-            found = await self.lookout.finding(key, output_listed=present)
-            if found is not None:
-                self._findings.append(found)
-                self.tally.read += not isinstance(found, Gone)
-            if len(self._findings) >= BATCH:
+            await self._look(key, present)
+            if len(self._findings) >= BATCH or (self._queue.empty() and not self._flushing):
                 await self._flush()
             self._queue.task_done()
 
+    async def _look(self, key: str, present: bool) -> None:
+        """One key that cannot be read keeps no other from being indexed; a hundred mean that the store is away."""
+        try:
+            found = await self.lookout.finding(key, output_listed=present)
+        except StoreError as exc:
+            self._failures.append(exc)
+            if len(self._failures) >= MOST_FAILURES:
+                raise
+            return
+        if found is not None:
+            self._findings.append(found)
+            self.tally.read += not isinstance(found, Gone)
+
     async def _flush(self) -> None:
+        """Write soon, for what was read grows old; while one write is on its way, the next batch gathers."""
         findings, self._findings = self._findings, []
-        await self.lookout.write(findings)
+        self._flushing += 1
+        try:
+            await self.lookout.write(findings)
+        finally:
+            self._flushing -= 1
 
     async def _remove(self) -> None:
         """Rows go one by one, each after the store itself said that its sidecar is not there."""
-        if is_suspicious(self.tally.missing, self.tally.known) and not self.trust_removals:
+        if is_suspicious(self.tally.missing, self.tally.known) and self.tally.doubt != self.doubt:
             self.tally.held_back = True
             return
         for start in range(0, len(self.tally.candidates), BATCH):
             batch = self.tally.candidates[start : start + BATCH]
-            gone = [await self.lookout.is_gone(key) for key in batch]
-            removed = [str(output_key(key)) for key, is_gone in zip(batch, gone, strict=True) if is_gone]
-            self.tally.removed += len(removed)
-            self.tally.hidden += len(batch) - len(removed)
-            if removed:
-                await self.lookout.index(lambda index, keys=removed: index.delete(keys))  # type: ignore[misc]
+            gone = [key for key in batch if await self.lookout.is_gone(key)]
+            self.tally.removed += len(gone)
+            self.tally.hidden += len(batch) - len(gone)
+            self.tally.doubt -= sum(map(hash, gone))
+            await self.lookout.write([Gone(key=str(output_key(key))) for key in gone])
 
     async def _record(self) -> None:
         generations = await self.lookout.index(lambda index: index.count())

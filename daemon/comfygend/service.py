@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from comfygen.config import Config, environment, split_address
-from comfygend.http import serving
-from comfygend.ledger import JobState
+from comfygend.http import Hooks, serving
+from comfygend.ledger import JobState, RequestRow
 from comfygend.lock import locked
 from comfygend.notify import Notify
 from comfygend.parts import Parts, open_parts
+from comfygend.reconcile import Tally
 
 log = logging.getLogger(__name__)
 ROLES = ("inbox", "worker", "publisher", "indexer")
@@ -38,6 +39,7 @@ def loops(parts: Parts, roles: Collection[str]) -> Iterator[Loop]:
     for intake in parts.intakes:
         yield Loop(name=f"intake {intake.inbox.name}", role="inbox", run=intake.run)
         yield Loop(name=f"intake retry {intake.inbox.name}", role="inbox", run=intake.retry)
+        yield Loop(name=f"claims {intake.inbox.name}", role="inbox", run=intake.inbox.keep)
     yield Loop(name="filing", role="inbox", run=parts.filing.run)
     for worker in parts.workers:
         yield Loop(name=f"backend {worker.backend.name}", role="worker", run=worker.backend.watch)
@@ -60,12 +62,20 @@ async def serve(config: Config, *, once: bool = False, roles: Collection[str] = 
             await _recover(parts)
             host, port = split_address(config.http)
             _tell(parts)
-            async with serving(host, port, parts.board, lambda: _counts(parts)) as bound:
+            async with serving(host, port, parts.board, lambda: _counts(parts), _hooks(parts)) as bound:
                 log.info("serving http://%s:%d/status", host, bound)
                 notify.say("READY=1", "STATUS=working")
                 await _run(parts, [loop for loop in loops(parts, roles) if loop.role in roles], once, notify)
             failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
     return 1 if once and failed else 0
+
+
+async def reindex(config: Config) -> Tally:
+    """Empty the index, in place, and fill it from the store. Raises ComfyGenError, or a group of StoreErrors."""
+    with locked(config.state_dir):
+        async with open_parts(config) as parts:
+            await parts.indexer.lookout.index(lambda index: index.reset())
+            return await parts.indexer.once()
 
 
 async def _recover(parts: Parts) -> None:
@@ -76,15 +86,28 @@ async def _recover(parts: Parts) -> None:
         log.warning("job %s was given to %s, which is not configured any more", job.id, job.backend)
         await parts.ledger(lambda ledger, job=job: ledger.jobs.put_back(job.id, reason="backend removed"))  # type: ignore[misc]
     for inbox in parts.inboxes:
+        for request in await inbox.resume(await _open(parts, inbox.name)):
+            log.warning("request %s is another service's by now", request)
+            await parts.ledger(lambda ledger, request=request: ledger.requests.withdraw(request))  # type: ignore[misc]
         known = await parts.ledger(lambda ledger, name=inbox.name: {r.id for r in ledger.requests.open(name)})  # type: ignore[misc]
         for name in inbox.strays(known):
             log.warning("%s: %s was in work/ but unknown to the ledger; it is taken again", inbox.name, name)
+
+
+async def _open(parts: Parts, inbox: str) -> list[RequestRow]:
+    return await parts.ledger(lambda ledger: ledger.requests.open(inbox))
 
 
 def _tell(parts: Parts) -> None:
     parts.board.parts["inboxes"] = lambda: [inbox.status() for inbox in parts.inboxes]
     parts.board.parts["backends"] = lambda: [backend.told() for backend in parts.backends]
     parts.board.parts["indexer"] = parts.indexer.told
+
+
+def _hooks(parts: Parts) -> Hooks | None:
+    """Where webhooks go, if the configuration has a token for them."""
+    token = parts.config.store.webhook_token
+    return Hooks(token=token.get_secret_value(), offers=tuple(ear.offer for ear in parts.ears)) if token else None
 
 
 async def _counts(parts: Parts) -> dict[str, object]:
@@ -118,7 +141,7 @@ async def _stop(parts: Parts, tasks: dict[asyncio.Task[None], Loop]) -> None:
     """
     log.info("stopping")
     for task, loop in tasks.items():
-        if loop.role in FIRST_STOPPED and loop.name != "filing":
+        if loop.role in FIRST_STOPPED and not loop.name.startswith(("filing", "claims")):
             task.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from comfygen.comfyui_client import Progress, PromptState, Result
-from comfygen.errors import ComfyGenError, ComfyUIError, ComfyUIUnavailable, PreflightFailed, PromptLost
+from comfygen.errors import ComfyGenError, ComfyUIError, ComfyUIUnavailable, PreflightFailed, PromptLost, StoreError
 from comfygen.graph import Graph
 from comfygen.workflows import trace_roles, with_filename_prefix, with_value
 from comfygend.backends import Backend
 from comfygend.bell import Bell
 from comfygend.failpoints import Point, failpoint
+from comfygend.heritage import Heritage
 from comfygend.inputs import SpooledInputs
-from comfygend.ledger import Job, JobState, Ledger
+from comfygend.ledger import Job, JobState, Ledger, Withdrawn
 from comfygend.retry import Again, judge
 from comfygend.spool import Spool
 from comfygend.threads import OnThread
@@ -37,6 +38,8 @@ class Worker:
     spool: Spool
     inputs: SpooledInputs
     bell: Bell
+    heritage: Heritage
+    is_ours: Callable[[Job], Awaitable[bool]]
     attempts: int
     stall_seconds: float
     spool_bytes: int
@@ -86,6 +89,11 @@ class Worker:
                     job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
                 else:
                     break
+        except Withdrawn as exc:
+            log.info("job %s is given up: %s", job.id, exc)
+            await asyncio.to_thread(self.spool.drop, job.id)
+        except StoreError as exc:
+            await self._put_back(job, exc.code, seconds=IDLE_SECONDS)
         except ComfyGenError as error:
             await self._judge(job, error)
         finally:
@@ -93,10 +101,12 @@ class Worker:
         self.bell.ring()
 
     async def _attempt(self, job: Job, *, resumed: bool) -> None:
+        if job.inherited and await self._has_heritage(job):
+            return
         if resumed:
             job = await self._adopted(job)
         if not resumed or job.state is JobState.QUEUED:
-            await self._submit(job, known=resumed and await self._is_known(job))
+            await self._submit(job, known=(resumed or job.inherited) and await self._is_known(job))
         failpoint(Point.SUBMITTED)
         result = await self._wait(job)
         failpoint(Point.RAN)
@@ -118,6 +128,15 @@ class Worker:
             raise PromptLost(hint="ComfyUI was restarted, or its queue was cleared.")
         return await self.ledger(lambda ledger: ledger.jobs.again(job.id, self.backend.name, "never arrived"))
 
+    async def _has_heritage(self, job: Job) -> bool:
+        """Whether another service had published this job before its request became ours."""
+        outputs = await self.heritage.of(job) if job.request.metadata else []
+        if outputs:
+            urls = {output.n: self.heritage.store.url(output.key) for output in outputs}
+            await self.ledger(lambda ledger: ledger.jobs.adopted(job.id, outputs, urls))
+            log.info("job %s was published by another service", job.id)
+        return bool(outputs)
+
     async def _is_known(self, job: Job) -> bool:
         return await self.backend.client.state(str(job.prompt_id)) is not PromptState.ABSENT
 
@@ -125,6 +144,8 @@ class Worker:
         if not known:
             graph = await self._ready(job)
             await self.backend.client.preflight(graph)
+            if not await self.is_ours(job):
+                raise Withdrawn("Another service has taken its request over.")
             await self.backend.client.submit(graph, prompt_id=str(job.prompt_id))
         failpoint(Point.POSTED)
         await self.ledger(lambda ledger: ledger.jobs.submitted(job.id))
@@ -163,10 +184,11 @@ class Worker:
         log.warning("job %s is tried again: %s", job.id, error)
         if verdict.free:
             await self._free()
-        later = self.now() + timedelta(seconds=verdict.seconds)
-        await self.ledger(
-            lambda ledger: ledger.jobs.put_back(job.id, reason=error.code, not_before=later, failed=verdict.counted)
-        )
+        await self._put_back(job, error.code, seconds=verdict.seconds, failed=verdict.counted)
+
+    async def _put_back(self, job: Job, reason: str, *, seconds: float, failed: bool = False) -> None:
+        later = self.now() + timedelta(seconds=seconds)
+        await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=reason, not_before=later, failed=failed))
 
     async def _free(self) -> None:
         try:

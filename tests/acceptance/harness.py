@@ -9,12 +9,13 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from comfygen.simulator import Simulator
+from tests.minio_double import MinioDouble
 
 GUARD = 90.0
 LOOK = 0.03
@@ -30,23 +31,110 @@ async def until(ready: Callable[[], Any], what: str = "it") -> Any:
     return value
 
 
+class Places(Protocol):
+    """Where a house keeps requests and outputs: a folder or a bucket, looked at without the service."""
+
+    @property
+    def config(self) -> str:
+        """The inbox and store of a configuration file."""
+        ...
+
+    def drop(self, name: str, content: bytes) -> None: ...
+
+    def requests(self) -> dict[str, bytes]:
+        """Everything in the inbox, `done/` and `failed/` included, by name."""
+        ...
+
+    def objects(self) -> dict[str, bytes]:
+        """Everything in the store by key, without requests and the store's own objects."""
+        ...
+
+
+@dataclass
+class Folders:
+    """Requests and outputs in folders."""
+
+    folder: Path
+
+    @property
+    def config(self) -> str:
+        return "inbox:\n  - folder: ./requests\nstore:\n  folder: ./outputs\n"
+
+    def drop(self, name: str, content: bytes) -> None:
+        """As a careful program does: written elsewhere, moved in."""
+        (self.folder / "requests").mkdir(exist_ok=True)
+        part = self.folder / "requests" / f".{name}.part"
+        part.write_bytes(content)
+        part.rename(self.folder / "requests" / name)
+
+    def requests(self) -> dict[str, bytes]:
+        found = self._files(self.folder / "requests")
+        return {name: content for name, content in found.items() if name != ".comfygen-inbox"}
+
+    def objects(self) -> dict[str, bytes]:
+        return {k: v for k, v in self._files(self.folder / "outputs").items() if not k.startswith(".comfygen/")}
+
+    def _files(self, folder: Path) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError, IsADirectoryError):  # the service renames files while we look
+                if path.is_file() and not path.name.endswith(".part"):
+                    found[str(path.relative_to(folder))] = path.read_bytes()
+        return found
+
+
+@dataclass
+class Buckets:
+    """Requests and outputs in one bucket of a double, in this process."""
+
+    double: MinioDouble
+    bucket: str = "comfy-gen"
+
+    @property
+    def config(self) -> str:
+        return (
+            f"inbox:\n  - prefix: requests/\nstore:\n  endpoint: {self.double.endpoint}\n  bucket: {self.bucket}\n"
+            f"  access_key: {self.double.access_key}\n  secret_key: {self.double.secret_key}\n"
+        )
+
+    def drop(self, name: str, content: bytes) -> None:
+        key = f"requests/{name}"
+        self.double.state.storage.put(self.bucket, key, content, {"content-type": "application/yaml"})
+        self.double.knobs.emit("s3:ObjectCreated:Put", self.bucket, key)
+
+    def requests(self) -> dict[str, bytes]:
+        found = self._all()
+        return {k.removeprefix("requests/"): v for k, v in found.items() if k.startswith("requests/")}
+
+    def objects(self) -> dict[str, bytes]:
+        return {k: v for k, v in self._all().items() if not k.startswith(("requests/", ".comfygen/"))}
+
+    def claims(self) -> list[str]:
+        """Claims that lie in the bucket."""
+        return [key for key in self._all() if key.startswith(".comfygen/claims/")]
+
+    def _all(self) -> dict[str, bytes]:
+        storage = self.double.state.storage
+        return {key: storage.body(self.bucket, key) for key in storage.names(self.bucket)}
+
+
 @dataclass
 class House:
     """A folder with a configuration of its own, and the service that works there."""
 
     folder: Path
     comfyui: str
+    places: Places
     extra: str = ""
+    limits: str = "settle_seconds: 0.2, rescan_seconds: 1"
     environ: dict[str, str] = field(default_factory=dict)
     running: asyncio.subprocess.Process | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.inbox.mkdir(exist_ok=True)
         text = (
-            f"state_dir: ./state\ninbox:\n  - folder: ./requests\nstore:\n  folder: ./outputs\n"
-            f"comfyui:\n  - url: {self.comfyui}\nhttp: 127.0.0.1:0\n"
-            f"limits: {{settle_seconds: 0.2, rescan_seconds: 1}}\n{self.extra}"
+            f"state_dir: ./state\n{self.places.config}comfyui:\n  - url: {self.comfyui}\nhttp: 127.0.0.1:0\n"
+            f"limits: {{{self.limits}}}\n{self.extra}"
         )
         self.config.write_text(text, encoding="utf-8")
 
@@ -54,19 +142,9 @@ class House:
     def config(self) -> Path:
         return self.folder / "comfygen.yaml"
 
-    @property
-    def inbox(self) -> Path:
-        return self.folder / "requests"
-
-    @property
-    def outputs(self) -> Path:
-        return self.folder / "outputs"
-
     def drop(self, name: str, text: str | bytes = REQUEST) -> None:
-        """Drop a request as a careful program does: written elsewhere, moved in."""
-        part = self.inbox / f".{name}.part"
-        part.write_bytes(text.encode() if isinstance(text, str) else text)
-        part.rename(self.inbox / name)
+        """Drop a request into the inbox."""
+        self.places.drop(name, text.encode() if isinstance(text, str) else text)
 
     async def once(self, **environ: str) -> int:
         """`comfygend --once`; its exit code."""
@@ -98,15 +176,13 @@ class House:
     def reports(self, place: str = "done") -> dict[str, dict[str, Any]]:
         """What was written beside the requests that have ended, by the names of their files."""
         suffix = ".result.json" if place == "done" else ".error.json"
-        folder = self.inbox / place
-        return {
-            path.name.removesuffix(suffix): json.loads(path.read_bytes()) for path in sorted(folder.glob(f"*{suffix}"))
-        }
+        found = {name: content for name, content in self.places.requests().items() if name.endswith(suffix)}
+        mine = {name: content for name, content in found.items() if name.startswith(f"{place}/")}
+        return {n.removeprefix(f"{place}/").removesuffix(suffix): json.loads(c) for n, c in sorted(mine.items())}
 
     def stored(self) -> list[str]:
-        """Every file of the store, by its key."""
-        files = (path for path in self.outputs.rglob("*") if path.is_file())
-        return sorted(str(path.relative_to(self.outputs)) for path in files if ".comfygen" not in path.parts)
+        """The keys of the store."""
+        return sorted(self.places.objects())
 
     def rows(
         self, sql: str = "SELECT * FROM generations ORDER BY key", database: str = "index.db"
@@ -118,16 +194,23 @@ class House:
 
     def left(self) -> list[str]:
         """What is still in the inbox, in work/ and in the spool: nothing, when all is done."""
-        places = (self.inbox, self.inbox / "work", self.folder / "state" / "spool", self.folder / "state" / "inputs")
-        files = (path for place in places if place.is_dir() for path in place.iterdir())
-        return sorted(path.name for path in files if path.name not in {"work", "done", "failed", ".comfygen-inbox"})
+        waiting = [name for name in self.places.requests() if not name.startswith(("done/", "failed/"))]
+        spools = (self.folder / "state" / "spool", self.folder / "state" / "inputs")
+        files = [path.name for place in spools if place.is_dir() for path in place.iterdir()]
+        return sorted(waiting + files)
 
 
 @asynccontextmanager
-async def house(folder: Path, **simulated: Any) -> AsyncIterator[tuple[House, Simulator]]:
-    """A house with a simulated ComfyUI; whatever runs is killed at the end."""
-    async with Simulator(**simulated) as simulator:
-        made = House(folder, simulator.url)
+async def house(folder: Path, kind: str = "folder", **simulated: Any) -> AsyncIterator[tuple[House, Simulator]]:
+    """A house with a simulated ComfyUI, with folders or a bucket; whatever runs is killed at the end."""
+    async with AsyncExitStack() as stack:
+        simulator = await stack.enter_async_context(Simulator(**simulated))
+        places: Places = Folders(folder)
+        if kind == "bucket":
+            double = await stack.enter_async_context(MinioDouble())
+            await double.knobs.make_bucket("comfy-gen")
+            places = Buckets(double)
+        made = House(folder, simulator.url, places)
         try:
             yield made, simulator
         finally:

@@ -9,11 +9,14 @@ import pytest
 from comfygend.failpoints import Point
 from tests.acceptance.harness import REQUEST, house
 
+FOLDER: list[tuple[str, Point]] = [("folder", point) for point in Point]
+BUCKET: list[tuple[str, Point]] = [("bucket", point) for point in Point if point is not Point.CLAIMED]
 
-@pytest.mark.parametrize("point", list(Point))
-async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path, point: Point) -> None:
+
+@pytest.mark.parametrize(("kind", "point"), FOLDER + BUCKET)
+async def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path, kind: str, point: Point) -> None:
     """kill -9 at this point, restart: one prompt, one output, one sidecar, one row, one report."""
-    async with house(tmp_path) as (home, simulator):
+    async with house(tmp_path, kind) as (home, simulator):
         home.drop("lake.yaml")
         assert await home.once(COMFYGEN_FAILPOINT=point) == -9
         assert await home.once() == 0

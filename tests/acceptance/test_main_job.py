@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from comfygen.images import check_image
 from comfygen.sidecar import CLASSIC_KEYS
 from comfygen.simulator import Simulator
 from tests import making
-from tests.acceptance.harness import REQUEST, House, house, until
+from tests.acceptance.harness import REQUEST, Folders, House, house, until
 
+KINDS = pytest.mark.parametrize("kind", ["folder", "bucket"])
 LORAS = "loras: ['style_a.safetensors:0.7', 'style_b.safetensors:0.6']\n"
 
 
-async def test_a_dropped_file_becomes_output_sidecar_and_row(tmp_path: Path) -> None:
+@KINDS
+async def test_a_dropped_file_becomes_output_sidecar_and_row(tmp_path: Path, kind: str) -> None:
     """With the service running: drop, wait for the result, look at everything."""
-    async with house(tmp_path) as (home, _):
+    async with house(tmp_path, kind) as (home, _):
         await home.start()
         home.drop("lake.yaml", REQUEST + LORAS + "preset: draft\n")
         await until(lambda: home.reports().get("lake.yaml"), "the result")
         (output,) = home.reports()["lake.yaml"]["outputs"]
-        sidecar = json.loads((home.outputs / f"{output['key']}.json").read_bytes())
-        assert check_image((home.outputs / output["key"]).read_bytes()).width == 64
+        stored = home.places.objects()
+        sidecar = json.loads(stored[f"{output['key']}.json"])
+        assert check_image(stored[output["key"]]).width == 64
         assert [key for key in CLASSIC_KEYS if key not in sidecar] == []
         assert sidecar["simulated"] is True
         assert (sidecar["steps"], sidecar["cfg"], sidecar["sampler"]) == (2, 5.0, "euler")
@@ -45,9 +50,10 @@ async def test_what_was_asked_for_is_what_ran(tmp_path: Path) -> None:
         assert home.rows("SELECT seed_text FROM generations") == [("18446744073709551615",)]
 
 
-async def test_a_deleted_index_comes_back_row_for_row(tmp_path: Path) -> None:
+@KINDS
+async def test_a_deleted_index_comes_back_row_for_row(tmp_path: Path, kind: str) -> None:
     """index.db is derived: without it, the next start makes the identical one."""
-    async with house(tmp_path) as (home, _):
+    async with house(tmp_path, kind) as (home, _):
         home.drop("lake.yaml", REQUEST + LORAS + "count: 4\n")
         assert await home.once() == 0
         tables = ("generations", "loras", "generation_loras", "problems")
@@ -59,10 +65,11 @@ async def test_a_deleted_index_comes_back_row_for_row(tmp_path: Path) -> None:
         assert len(before["generations"]) == 4
 
 
-async def test_an_img2img_request_uses_the_picture_beside_it(tmp_path: Path) -> None:
+@KINDS
+async def test_an_img2img_request_uses_the_picture_beside_it(tmp_path: Path, kind: str) -> None:
     """The picture is cropped, uploaded and named in the sidecar."""
-    async with house(tmp_path) as (home, simulator):
-        (home.inbox / "car.png").write_bytes(making.picture(96, 48))
+    async with house(tmp_path, kind) as (home, simulator):
+        home.drop("car.png", making.picture(96, 48))
         text = (
             "workflow: sd15-img2img\nprompt: watercolor\ninput_image: car.png\nresize: 64x64\ncrop: cover\nsteps: 2\n"
         )
@@ -102,7 +109,7 @@ async def test_jobs_wait_while_comfyui_is_away(tmp_path: Path) -> None:
     """The service starts without it, says so, and works as soon as it is there."""
     async with Simulator() as simulator:
         port = int(simulator.url.rpartition(":")[2])
-    home = House(tmp_path, f"http://127.0.0.1:{port}")
+    home = House(tmp_path, f"http://127.0.0.1:{port}", Folders(tmp_path))
     await home.start()
     home.drop("lake.yaml")
     await until(lambda: "accepted" in home.log and "Jobs wait" in home.log, "the warning")

@@ -129,6 +129,16 @@ def test_the_core_is_pure(name: str, path: Path) -> None:
     assert ([], [], [], set()) == (asyncs, opens, clocks, {used.split(".")[0] for used in imports(path)} & IMPURE)
 
 
+@pytest.mark.parametrize(("name", "path"), MODULES, ids=[name for name, _ in MODULES])
+def test_nobody_swallows_a_cancellation(name: str, path: Path) -> None:
+    """Before Python 3.12 `asyncio.wait_for` loses a cancellation that comes with the result."""
+    assert "wait_for" not in {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "asyncio"
+    }
+
+
 def test_the_daemon_never_imports_the_command_line() -> None:
     """The service knows neither `comfygen.cli` nor `comfygen.tools`, `comfygen.datasette` or the simulator."""
     above = {"cli", "tools", "datasette", "simulator"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ class Ending:
     name: str
     ok: bool
     report: Mapping[str, Any]
+    identity: str = ""
 
 
 class Inbox(Protocol):
@@ -50,8 +51,20 @@ class Inbox(Protocol):
         """Put the file away into done/ or failed/, with its report beside it. Repeating it changes nothing."""
         ...
 
-    async def extend(self, request_id: str) -> bool:
-        """Keep a claim alive; False when it is no longer ours."""
+    async def resume(self, rows: Sequence[RequestRow]) -> list[str]:
+        """Take up open requests again after a restart; gives those that are another service's by now."""
+        ...
+
+    async def keep(self) -> None:
+        """Keep claims alive until cancelled."""
+        ...
+
+    async def is_ours(self, request_id: str) -> bool:
+        """Whether a request is still ours to work on: asked before every step that others would see."""
+        ...
+
+    def strays(self, known: set[str]) -> list[str]:
+        """Give back what lies claimed but is unknown to the ledger; its names."""
         ...
 
     def is_empty(self) -> bool:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from comfygen.errors import InboxError, RequestInvalid
@@ -91,7 +91,8 @@ class FolderInbox:
 
     async def _wait(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._watch.changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._watch.changed.wait()
         except TimeoutError:
             return
 
@@ -232,8 +233,15 @@ class FolderInbox:
         except (ValueError, AttributeError):
             return False
 
-    async def extend(self, request_id: str) -> bool:
-        return True  # a rename within one folder is a claim for good
+    async def resume(self, rows: Sequence[RequestRow]) -> list[str]:
+        return []
+
+    async def keep(self) -> None:
+        """A rename within one folder is a claim for good."""
+        await asyncio.Event().wait()
+
+    async def is_ours(self, request_id: str) -> bool:
+        return True
 
     def status(self) -> dict[str, object]:
         state = "absent: its marker file is missing" if self._absent else self._watch.mode

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from comfygend.ledger.jobs import DUE, Jobs
+from comfygend.ledger.jobs import PRESENT, Jobs
 from comfygend.ledger.opening import open_ledger
-from comfygend.ledger.pages import Pages
+from comfygend.ledger.pages import Pages, Withdrawn
 from comfygend.ledger.requests import Requests
 from comfygend.ledger.rows import Arrival, Job, NewJob, Output, RequestRow, job_id, prompt_id, request_id
 from comfygend.ledger.states import JobState, RequestState
@@ -24,6 +24,7 @@ __all__ = [
     "Output",
     "RequestRow",
     "RequestState",
+    "Withdrawn",
     "job_id",
     "prompt_id",
     "request_id",
@@ -32,8 +33,8 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How much is open: requests (those not yet planned apart), jobs by state and such that may run now, requests whose
-    result is not put away, and bytes in the spool."""
+    """How much is open: requests (those not yet planned apart), jobs by state, requests whose result is not put away,
+    and bytes in the spool. `due` are jobs under way (also those that wait to be tried again) or that may begin now."""
 
     requests: int
     received: int
@@ -70,10 +71,7 @@ class Ledger:
             requests=number("SELECT count(*) FROM requests WHERE state IN ('received', 'accepted')"),
             received=number("SELECT count(*) FROM requests WHERE state = 'received'"),
             jobs={row["state"]: row["n"] for row in by_state},
-            due=number(
-                f"SELECT count(*) FROM jobs WHERE state IN ('submitted', 'generated') OR (state = 'queued' AND {DUE})",
-                {"now": self.pages.stamp()},
-            ),
+            due=number(f"SELECT count(*) FROM jobs WHERE {PRESENT}", {"now": self.pages.stamp()}),
             unfiled=number("SELECT count(*) FROM requests WHERE filed = 0 AND ended_at IS NOT NULL"),
             spooled_bytes=number(
                 "SELECT coalesce(sum(o.bytes), 0) FROM outputs o JOIN jobs j ON j.id = o.job_id "

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from comfygend.ledger.pages import Pages, Row
-from comfygend.ledger.rows import Job, NewJob, Output, dump, job_id, job_row, prompt_id
+from comfygend.ledger.rows import Job, NewJob, Output, RequestRow, dump, dump_error, job_id, job_row, prompt_id
 from comfygend.ledger.states import JobState, RequestState
 
 DUE = "(not_before IS NULL OR not_before <= :now)"
+PRESENT = f"(state IN ('submitted', 'generated') OR (state = 'queued' AND (attempt > 0 OR {DUE})))"
 
 
 class Jobs:
@@ -20,21 +21,22 @@ class Jobs:
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
 
-    def enter(self, request: str, position: int, new: NewJob) -> str:
+    def enter(self, request: RequestRow, position: int, new: NewJob) -> str:
         """A new job, queued. Inside the caller's transaction."""
-        job, now = job_id(request, position), self.pages.stamp()
+        job, now = job_id(request.id, position), self.pages.stamp()
         self.pages.insert(
             "jobs",
             {
                 "id": job,
-                "request_id": request,
+                "request_id": request.id,
+                "inherited": int(request.inherited),
                 "position": position,
                 "batch_index": new.batch_index,
                 "batch_of": new.batch_of,
                 "state": JobState.QUEUED,
                 "priority": new.request.priority,
                 "not_before": _text(new.request.not_before),
-                "stamp": now,
+                "stamp": request.stamp.isoformat(timespec="microseconds"),
                 "timings": dump({"queued_at": now}),
                 "request": dump(new.request.to_json()),
                 "plan": dump(new.plan.to_json()),
@@ -116,11 +118,16 @@ class Jobs:
             self.pages.write("UPDATE jobs SET refused_by = ? WHERE id = ?", [dump(sorted(refused)), job])
         return refused
 
+    def reconsider(self) -> None:
+        """Ask every backend again about jobs that some have refused: it may have the model now, or be another one."""
+        with self.pages.atomic():
+            self.pages.write("UPDATE jobs SET refused_by = '[]' WHERE state = 'queued'")
+
     def failed(self, job: str, error: Mapping[str, Any]) -> None:
         """The job will not be tried again; its request ends when no other job is open."""
         with self.pages.atomic():
             self._end_attempt(self._row(job), str(error.get("message")))
-            self.pages.write("UPDATE jobs SET error = ? WHERE id = ?", [dump(error), job])
+            self.pages.write("UPDATE jobs SET error = ? WHERE id = ?", [dump_error(error), job])
             self.pages.step(job, JobState.FAILED, str(error.get("code")))
             self._settle(job)
 
@@ -139,6 +146,14 @@ class Jobs:
     def spooled(self) -> list[Job]:
         """Jobs whose outputs wait in the spool for the store, oldest first, a hundred at most."""
         return self._where("state = 'generated' ORDER BY stamp, id LIMIT 100")
+
+    def adopted(self, job: str, outputs: Sequence[Output], urls: Mapping[int, str]) -> None:
+        """Another service has published this job before its request became ours: nothing is generated."""
+        with self.pages.atomic():
+            for output in outputs:
+                self.pages.insert("outputs", {"job_id": job, **vars(output)})
+            self._end_attempt(self._row(job), "published by another service")
+        self.published(job, urls)
 
     def published(self, job: str, urls: Mapping[int, str]) -> None:
         """Everything of this job is in the store; its request ends when no other job is open."""

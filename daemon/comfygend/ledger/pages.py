@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -11,16 +13,37 @@ from sqlite_utils import Database
 from comfygen.errors import LedgerError
 from comfygend.ledger.states import JOB_STEPS, REQUEST_STEPS, JobState, RequestState
 
+
+class Withdrawn(LedgerError):
+    """This was cancelled, or another service has taken it over: whoever works on it stops."""
+
+    code = "withdrawn"
+
+
 Row: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
+UNUSABLE = (
+    "Is its disk full, or another program writing into it? What was accepted is safe; start again when it is well."
+)
 
 
 class Pages:
-    """queue.db as rows. Everything that writes runs inside `atomic()`."""
+    """queue.db as rows. Everything that writes runs inside `atomic()`. Raises LedgerError for whatever SQLite says."""
 
     def __init__(self, db: Database, *, now: Callable[[], datetime]) -> None:
         self.db, self.now = db, now
-        self.atomic = db.atomic
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All or nothing. Takes the write lock at once: a transaction that begins by reading may never get it."""
+        with _translated():
+            self.db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.conn.execute("COMMIT")
+            except BaseException:
+                self.db.rollback()
+                raise
 
     def stamp(self) -> str:
         """The time now, as it is written into rows (ISO 8601, UTC)."""
@@ -30,15 +53,17 @@ class Pages:
         return next(iter(self.all(sql, parameters)), None)
 
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        cursor = self.db.conn.execute(sql, parameters)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        with _translated():
+            cursor = self.db.conn.execute(sql, parameters)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def number(self, sql: str, parameters: Parameters = ()) -> int:
-        return int(self.db.conn.execute(sql, parameters).fetchone()[0])
+        with _translated():
+            return int(self.db.conn.execute(sql, parameters).fetchone()[0])
 
-    def write(self, sql: str, parameters: Parameters = ()) -> None:
-        self.db.conn.execute(sql, parameters)
+    def write(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        self.db.conn.execute(sql, [_storable(value) for value in parameters])
 
     def insert(self, table: str, row: Row) -> None:
         marks = ", ".join("?" for _ in row)
@@ -56,6 +81,8 @@ class Pages:
         row = self.one(f"SELECT state FROM {table} WHERE id = ?", [subject])
         if row is None:
             raise LedgerError(f"{subject} is not in the ledger.")
+        if row["state"] == RequestState.CANCELLED:
+            raise Withdrawn(f"{subject} is cancelled: it cannot become {after}.")
         allowed: set[Any] = (
             REQUEST_STEPS.get(RequestState(row["state"]), set())
             if isinstance(after, RequestState)
@@ -65,3 +92,16 @@ class Pages:
             raise LedgerError(f"{subject} is {row['state']}: it cannot become {after}.")
         self.write(f"UPDATE {table} SET state = ? WHERE id = ?", [after, subject])
         self.note(subject, row["state"], after, reason)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise LedgerError(f"queue.db cannot be used: {exc}.", hint=UNUSABLE) from exc
+
+
+def _storable(value: object) -> object:
+    """Text with half a surrogate pair, as an error message of a server may hold it, is no text to SQLite."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfygend.ledger.jobs import Jobs
-from comfygend.ledger.pages import Pages
-from comfygend.ledger.rows import Arrival, NewJob, RequestRow, dump, request_row
-from comfygend.ledger.states import RequestState
+from comfygend.ledger.pages import Pages, Row
+from comfygend.ledger.rows import Arrival, NewJob, RequestRow, dump, dump_error, request_row
+from comfygend.ledger.states import OPEN_JOBS, OPEN_REQUESTS, JobState, RequestState
 
 
 class Requests:
@@ -20,13 +20,36 @@ class Requests:
     def receive(self, arrival: Arrival, new_id: str) -> RequestRow:
         """Commit the bytes of a file. A file found again before it was claimed keeps the id it has."""
         with self.pages.atomic():
-            known = self.pages.one(
-                "SELECT id FROM requests WHERE claimed = 0 AND inbox = ? AND identity = ? AND sha256 = ?",
-                [arrival.inbox, arrival.identity, arrival.sha256],
-            )
+            known = self._known(arrival)
             if known is None:
-                self._insert(arrival, new_id)
-        return self.get(known["id"] if known else new_id)
+                self._insert(arrival, arrival.id or new_id)
+            elif arrival.id is not None:
+                self._found_again(known)
+        return self.get(known["id"] if known else arrival.id or new_id)
+
+    def _known(self, arrival: Arrival) -> Row | None:
+        if arrival.id is not None:
+            return self.pages.one("SELECT * FROM requests WHERE id = ?", [arrival.id])
+        return self.pages.one(
+            "SELECT * FROM requests WHERE claimed = 0 AND inbox = ? AND identity = ? AND sha256 = ?",
+            [arrival.inbox, arrival.identity, arrival.sha256],
+        )
+
+    def _found_again(self, row: Row) -> None:
+        """An object that has ended lies there again: it is put away again. One we gave up is ours again: from anew."""
+        if row["state"] == RequestState.CANCELLED:
+            for table in ("outputs", "attempts"):
+                self.pages.write(
+                    f"DELETE FROM {table} WHERE job_id IN (SELECT id FROM jobs WHERE request_id = ?)", [row["id"]]
+                )
+            self.pages.write("DELETE FROM jobs WHERE request_id = ?", [row["id"]])
+            self.pages.write(
+                "UPDATE requests SET state = 'received', inherited = 1, filed = 0, ended_at = NULL WHERE id = ?",
+                [row["id"]],
+            )
+            self.pages.note(row["id"], RequestState.CANCELLED, RequestState.RECEIVED, "ours again")
+        elif row["ended_at"] is not None:
+            self.pages.write("UPDATE requests SET filed = 0 WHERE id = ?", [row["id"]])
 
     def _insert(self, arrival: Arrival, new_id: str) -> None:
         self.pages.insert(
@@ -39,6 +62,8 @@ class Requests:
                 "sha256": arrival.sha256,
                 "body": arrival.body,
                 "state": RequestState.RECEIVED,
+                "inherited": int(arrival.inherited),
+                "stamp": (arrival.stamp or self.pages.now()).isoformat(timespec="microseconds"),
                 "received_at": self.pages.stamp(),
             },
         )
@@ -48,6 +73,11 @@ class Requests:
         """The file is ours now: it lies in the inbox's own place."""
         with self.pages.atomic():
             self.pages.write("UPDATE requests SET claimed = 1 WHERE id = ?", [request])
+
+    def forget(self, request: str) -> None:
+        """The file could not be taken out of the inbox: it is not ours, and its bytes stay where they are."""
+        with self.pages.atomic():
+            self.pages.write("DELETE FROM requests WHERE id = ? AND state = 'received' AND claimed = 0", [request])
 
     def filed(self, request: str) -> None:
         """The result was written and the file put away; nothing is left to do."""
@@ -59,7 +89,8 @@ class Requests:
         with self.pages.atomic():
             notes: list[str] = []
             fresh = [job for job in jobs if self._is_new(request, job.request.id, notes)]
-            ids = tuple(self.jobs.enter(request, position, job) for position, job in enumerate(fresh))
+            row = self.get(request)
+            ids = tuple(self.jobs.enter(row, position, job) for position, job in enumerate(fresh))
             self.pages.write("UPDATE requests SET notes = ? WHERE id = ?", [dump(notes), request])
             if ids:
                 self.pages.step(request, RequestState.ACCEPTED)
@@ -84,10 +115,24 @@ class Requests:
         )
         return True
 
+    def withdraw(self, request: str) -> None:
+        """Another service has this request now: nothing more is done for it here, and nothing is put away."""
+        with self.pages.atomic():
+            row = self.get(request)
+            for job in self.jobs.of_request(request):
+                if job.state in OPEN_JOBS:
+                    self.pages.step(job.id, JobState.CANCELLED, "taken over by another service")
+            if row.state in OPEN_REQUESTS:
+                self.pages.step(request, RequestState.CANCELLED, "taken over by another service")
+            self.pages.write(
+                "UPDATE requests SET filed = 1, ended_at = coalesce(ended_at, ?) WHERE id = ?",
+                [self.pages.stamp(), request],
+            )
+
     def reject(self, request: str, error: Mapping[str, Any]) -> None:
         """The request cannot be used."""
         with self.pages.atomic():
-            self.pages.write("UPDATE requests SET error = ? WHERE id = ?", [dump(error), request])
+            self.pages.write("UPDATE requests SET error = ? WHERE id = ?", [dump_error(error), request])
             self.jobs.end(request, RequestState.FAILED)
 
     def get(self, request: str) -> RequestRow:

@@ -38,12 +38,19 @@ def prompt_id(job: str, attempt: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A complete request file as it was found. `device` and `inode` (or `etag`) tell whether it is the same file."""
+    """A complete request file as it was found. `identity` tells whether it is the same file.
+
+    Where several services see the same requests, `id` and `stamp` follow from the object, so that all of them give its
+    jobs the same ids, seeds and keys; `inherited` says that another service may have begun it.
+    """
 
     inbox: str
     name: str
     body: bytes
     identity: str
+    id: str | None = None
+    stamp: datetime | None = None
+    inherited: bool = False
 
     @property
     def sha256(self) -> str:
@@ -62,6 +69,8 @@ class RequestRow:
     state: RequestState
     claimed: bool
     filed: bool
+    inherited: bool
+    stamp: datetime
     received_at: str
     ended_at: str | None
     error: Mapping[str, Any] | None
@@ -95,6 +104,7 @@ class Job:
     failures: int
     prompt_id: str | None
     backend: str | None
+    inherited: bool = False
     timings: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
 
@@ -127,6 +137,8 @@ def request_row(row: Mapping[str, Any]) -> RequestRow:
         state=RequestState(row["state"]),
         claimed=bool(row["claimed"]),
         filed=bool(row["filed"]),
+        inherited=bool(row["inherited"]),
+        stamp=datetime.fromisoformat(row["stamp"]),
         received_at=row["received_at"],
         ended_at=row["ended_at"],
         error=json.loads(row["error"]) if row["error"] else None,
@@ -150,6 +162,7 @@ def job_row(row: Mapping[str, Any]) -> Job:
         failures=row["failures"],
         prompt_id=row["prompt_id"],
         backend=row["backend"],
+        inherited=bool(row["inherited"]),
         timings=json.loads(row["timings"]),
         error=json.loads(row["error"]) if row["error"] else None,
     )
@@ -158,3 +171,8 @@ def job_row(row: Mapping[str, Any]) -> Job:
 def dump(value: object) -> str:
     """JSON text for a column."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def dump_error(error: Mapping[str, Any]) -> str:
+    """An error as JSON text. Servers tell of limits such as Infinity, which is no JSON: it becomes a text."""
+    return dump(json.loads(json.dumps(error), parse_constant=str))

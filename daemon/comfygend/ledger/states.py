@@ -21,7 +21,7 @@ class JobState(StrEnum):
     QUEUED = "queued"  # waiting for a backend, or about to be submitted to one
     SUBMITTED = "submitted"  # a backend has acknowledged it
     GENERATED = "generated"  # its outputs are in the spool; the GPU is never asked again
-    PUBLISHED = "published"  # outputs and sidecars are in the store
+    PUBLISHED = "published"  # outputs and sidecars are in the store; straight from queued, if inherited
     FAILED = "failed"  # it will not be tried again
     CANCELLED = "cancelled"  # taken back by a person
 
@@ -31,7 +31,7 @@ REQUEST_STEPS: dict[RequestState, set[RequestState]] = {
     RequestState.ACCEPTED: {RequestState.DONE, RequestState.FAILED, RequestState.CANCELLED},
 }
 JOB_STEPS: dict[JobState, set[JobState]] = {
-    JobState.QUEUED: {JobState.SUBMITTED, JobState.GENERATED, JobState.FAILED, JobState.CANCELLED},
+    JobState.QUEUED: {JobState.SUBMITTED, JobState.GENERATED, JobState.PUBLISHED, JobState.FAILED, JobState.CANCELLED},
     JobState.SUBMITTED: {JobState.QUEUED, JobState.GENERATED, JobState.FAILED, JobState.CANCELLED},
     JobState.GENERATED: {JobState.QUEUED, JobState.PUBLISHED, JobState.FAILED, JobState.CANCELLED},
 }

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def row(item: InboxItem, request_id: str = "r1") -> RequestRow:
         state=RequestState.RECEIVED,
         claimed=False,
         filed=False,
+        inherited=False,
+        stamp=datetime(2026, 1, 4, tzinfo=UTC),
         received_at="",
         ended_at=None,
         error=None,

@@ -1,0 +1,62 @@
+"""Heritage: outputs of a job that another service has published already, before this one took the request over."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from comfygen.errors import StoreError
+from comfygen.generation import MAX_SIDECAR_BYTES
+from comfygen.sidecar import base_name, object_key, output_key
+from comfygen.store import Store
+from comfygend.ledger import Job, Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heritage:
+    """Looks into the store for what a job of an inherited request has made already."""
+
+    store: Store
+
+    async def of(self, job: Job) -> list[Output]:
+        """The published outputs of a job, if they are whole and made from the very same graph; else nothing."""
+        sample = object_key(
+            stamp=job.stamp.astimezone(UTC),
+            name=base_name(output=job.request.output, workflow=job.plan.workflow),
+            job=job.id,
+            n=None,
+            ext="x",
+        )
+        keys = [stored.key async for stored in self.store.list(sample.removesuffix(".x"))]
+        sidecars = [await self._read(key) for key in keys if output_key(key) in keys]
+        same = [told for told in sidecars if told.get("graph_sha256") == job.plan.graph_sha256]
+        whole = bool(same) and len(same) == same[0].get("batch", {}).get("images")
+        return [_output(n, told) for n, told in enumerate(same, start=1)] if whole else []
+
+    async def _read(self, key: str) -> dict[str, Any]:
+        try:
+            body, _ = await self.store.get(key, max_bytes=MAX_SIDECAR_BYTES)
+            told = json.loads(body)
+        except (StoreError, ValueError) as exc:
+            if isinstance(exc, StoreError) and exc.retryable:
+                raise
+            return {}
+        return told if isinstance(told, dict) else {}
+
+
+def _output(n: int, told: dict[str, Any]) -> Output:
+    return Output(
+        n=n,
+        node=str(told.get("output_node")),
+        path="",
+        key=str(told.get("key")),
+        media_type=str(told.get("media_type")),
+        bytes=int(told.get("bytes") or 0),
+        sha256=str(told.get("sha256")),
+        width=told.get("width"),
+        height=told.get("height"),
+        frames=told.get("frames"),
+        fps=told.get("fps"),
+    )

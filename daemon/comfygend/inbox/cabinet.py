@@ -1,0 +1,102 @@
+"""Cabinet: the done/ and failed/ of a bucket inbox, where request objects go when they have ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from comfygen.errors import NoSuchKey, PreconditionFailed
+from comfygen.minio_client import MinioStore
+from comfygend.inbox import Ending
+from comfygend.inbox.names import fitted
+
+MAX_REPORT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cabinet:
+    """Below `prefix` of the bucket. `after` says what becomes of the request object itself."""
+
+    store: MinioStore
+    prefix: str
+    after: str
+
+    async def put_away(self, ending: Ending, source: str, etag: str, body: bytes) -> None:
+        """Report first, then the object; repeating it changes nothing."""
+        place, suffix = ("done", ".result.json") if ending.ok else ("failed", ".error.json")
+        name = await self._free_name(ending, place, suffix)
+        report = json.dumps(ending.report, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+        await self.store.put(
+            f"{self.prefix}{place}/{fitted('', name, suffix)}",
+            report.encode("utf-8", "backslashreplace"),
+            content_type="application/json",
+        )
+        if self.after == "move":
+            await self._move(source, etag, f"{self.prefix}{place}/{name}", body)
+        elif self.after == "delete":
+            await self._remove(source, etag)
+
+    async def _move(self, source: str, etag: str, target: str, body: bytes) -> None:
+        """Copy exactly the object that was taken, then delete it; one that was replaced meanwhile stays."""
+        try:
+            await self.store.copy(source, target, source_etag=etag)
+        except (PreconditionFailed, NoSuchKey):
+            await self._keep_body(target, body)
+            return
+        await self._remove(source, etag)
+
+    async def _keep_body(self, target: str, body: bytes) -> None:
+        try:
+            await self.store.head(target)
+        except NoSuchKey:
+            await self.store.put(target, body, content_type="application/yaml")
+
+    async def _remove(self, source: str, etag: str) -> None:
+        """Delete the object unless it is another one by now. (Servers ignore If-Match on DELETE.)"""
+        try:
+            if (await self.store.head(source)).etag == etag:
+                await self.store.delete(source)
+        except NoSuchKey:
+            return
+
+    async def _free_name(self, ending: Ending, place: str, suffix: str) -> str:
+        for name in choices(ending):
+            if await self._is_free(f"{self.prefix}{place}/", name, suffix, ending.request_id):
+                return name
+        return fitted(f"{ending.request_id}-", "request.yaml")
+
+    async def _is_free(self, folder: str, name: str, suffix: str, request_id: str) -> bool:
+        try:
+            report, _ = await self.store.get(folder + fitted("", name, suffix), max_bytes=MAX_REPORT_BYTES)
+        except NoSuchKey:
+            return not await self._exists(folder + name)
+        try:
+            return bool(json.loads(report).get("request") == request_id)
+        except (ValueError, AttributeError):
+            return False
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            await self.store.head(key)
+        except NoSuchKey:
+            return False
+        return True
+
+    async def reported(self, name: str) -> AsyncIterator[str]:
+        """The requests whose report lies here under this file name."""
+        for place, suffix in (("done", ".result.json"), ("failed", ".error.json")):
+            try:
+                report, _ = await self.store.get(
+                    f"{self.prefix}{place}/{fitted('', name, suffix)}", max_bytes=MAX_REPORT_BYTES
+                )
+                yield str(json.loads(report).get("request"))
+            except (NoSuchKey, ValueError, AttributeError):
+                continue
+
+
+def choices(ending: Ending) -> Iterator[str]:
+    """Names to put a request away under: its own, or with its id when that is taken."""
+    own = fitted("", ending.name, ".result.json").removesuffix(".result.json")
+    yield own
+    yield fitted(f"{ending.request_id}-", own, ".result.json").removesuffix(".result.json")
