@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,12 @@ def test_seed_is_exact() -> None:
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kathmandu"])
 def test_times_are_utc_in_one_spelling(written: str, expected: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the zone of the machine, a time is spelled so that text order is the order of time."""
-    monkeypatch.setenv("TZ", zone)
-    assert expected == read(timestamp=written).timestamp
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        actual = read(timestamp=written).timestamp
+    time.tzset()
+    assert actual == expected
 
 
 def test_time_of_a_sidecar_without_one() -> None:
