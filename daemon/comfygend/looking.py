@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from comfygen.errors import KeyInvalid, NoSuchKey, StoreError
-from comfygen.generation import MAX_SIDECAR_BYTES, Generation, SidecarUnreadable, read_sidecar
+from comfygen.generation import (
+    BARE,
+    MAX_PICTURE_BYTES,
+    MAX_SIDECAR_BYTES,
+    Generation,
+    SidecarUnreadable,
+    read_picture,
+    read_sidecar,
+)
 from comfygen.index import Index
-from comfygen.sidecar import output_key, sidecar_key
+from comfygen.sidecar import bare_url, output_key, sidecar_key
 from comfygen.store import Store
 from comfygend.failpoints import Point, failpoint
 from comfygend.threads import OnThread
@@ -69,6 +78,22 @@ class Lookout:
         except KeyInvalid:
             return None  # no store of ours has such an object: a hint from elsewhere
 
+    async def picture(self, key: str) -> Finding | None:
+        """What a picture without a sidecar tells by itself; its sidecar's own word, if there is one by now."""
+        sidecar = sidecar_key(key)
+        if await self._has(sidecar):
+            return await self._sidecar(sidecar, output_listed=True)
+        try:
+            content, stored = await self.store.get(key, max_bytes=MAX_PICTURE_BYTES)
+        except NoSuchKey:
+            return Gone(key=key)
+        read = partial(read_picture, etag=stored.etag, source=self.source, modified=stored.modified)
+        try:
+            found = await asyncio.to_thread(read, key, content)
+        except SidecarUnreadable as exc:
+            return Unreadable(key=sidecar, reason=exc.message, etag=BARE + stored.etag)
+        return replace(found, minio_url=bare_url(self.store.url(key)))
+
     async def _output(self, key: str) -> Finding | None:
         """An output came or went: where there is a row that says otherwise, it is made anew."""
         row = await self.index(lambda index: index.get(key))
@@ -109,9 +134,9 @@ class Lookout:
             return False
         return True
 
-    async def is_gone(self, sidecar: str) -> bool:
-        """Whether the store itself says that there is no such sidecar: a listing may hide an object."""
-        return not await self._has(sidecar)
+    async def is_gone(self, key: str) -> bool:
+        """Whether the store itself says that there is no such object: a listing may hide one."""
+        return not await self._has(key)
 
     async def write(self, findings: list[Finding]) -> None:
         """Write findings into the index."""

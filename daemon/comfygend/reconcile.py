@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from comfygen.errors import StoreError
+from comfygen.generation import BARE, PICTURE_SUFFIXES
 from comfygen.index import Known, Source
-from comfygen.sidecar import output_key
-from comfygen.store import Stored
+from comfygen.sidecar import output_key, sidecar_key
 from comfygend.looking import Finding, Gone, Lookout
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,16 @@ FETCHERS = 16
 MOST_FAILURES = 100
 MOST_REMOVALS = 10_000
 VALVE_ROWS, VALVE_SHARE = 20, 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A sidecar of the store's listing and whether its output was listed too; `bare`: a picture that has none."""
+
+    key: str
+    etag: str
+    present: bool = True
+    bare: bool = False
 
 
 @dataclass
@@ -64,7 +74,7 @@ class Walk:
         self.lookout, self.excluded, self.doubt = lookout, excluded, doubt
         self.tally = Tally()
         self._failures: list[StoreError] = []
-        self._queue: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=4 * FETCHERS)
+        self._queue: asyncio.Queue[Listed] = asyncio.Queue(maxsize=4 * FETCHERS)
         self._findings: list[Finding] = []
         self._flushing = 0
 
@@ -90,37 +100,45 @@ class Walk:
         """Walk both listings, which are in the same order, and look at every sidecar that differs."""
         known = self._known()
         current = await anext(known, None)
-        async for sidecar, present in self._sidecars():
-            while current is not None and current.sidecar_key.encode() < sidecar.key.encode():
+        async for listed in self._sidecars():
+            while current is not None and current.sidecar_key.encode() < listed.key.encode():
                 self._note_missing(current)
                 current = await anext(known, None)
-            same = current is not None and current.sidecar_key == sidecar.key
-            if current is None or not same or current.sidecar_etag != sidecar.etag or not present:
-                await self._queue.put((sidecar.key, present))
+            same = current is not None and current.sidecar_key == listed.key
+            if current is None or not same or current.sidecar_etag != listed.etag or not listed.present:
+                await self._queue.put(listed)
             if same:
                 current = await anext(known, None)
         while current is not None:
             self._note_missing(current)
             current = await anext(known, None)
 
-    async def _sidecars(self) -> AsyncIterator[tuple[Stored, bool]]:
-        """Every sidecar of the listing, and whether its output was listed too.
+    async def _sidecars(self) -> AsyncIterator[Listed]:
+        """Every sidecar of the listing in byte order; and where one is missing beside a picture, the gap it leaves.
 
-        In byte order an output comes before its sidecar, and what lies between them begins with the output's key: so
-        it is enough to remember the keys that the current one begins with.
+        An output comes before its sidecar, and what lies between them begins with the output's key: so it is enough to
+        remember the keys that the current one begins with.
         """
         openings: list[str] = []
+        gaps: list[Listed] = []
         async for stored in self.lookout.store.list():
             if stored.key.startswith(self.excluded):
                 continue
             self.tally.objects += 1
+            gaps = [gap for gap in gaps if gap.key != stored.key]
+            while gaps and gaps[0].key.encode() < stored.key.encode():
+                yield gaps.pop(0)
             while openings and not stored.key.startswith(openings[-1]):
                 openings.pop()
-            output = output_key(stored.key)
-            if output is not None:
+            if (output := output_key(stored.key)) is not None:
                 self.tally.sidecars += 1
-                yield stored, output in openings
+                yield Listed(key=stored.key, etag=stored.etag, present=output in openings)
+            elif stored.key.lower().endswith(PICTURE_SUFFIXES):
+                gaps.append(Listed(key=sidecar_key(stored.key), etag=BARE + stored.etag, bare=True))
+                gaps.sort(key=lambda gap: gap.key.encode())
             openings.append(stored.key)
+        for gap in gaps:
+            yield gap
 
     async def _known(self) -> AsyncIterator[Known]:
         after = ""
@@ -137,20 +155,22 @@ class Walk:
         self.tally.missing += 1
         self.tally.doubt += hash(known.sidecar_key)
         if len(self.tally.candidates) < MOST_REMOVALS:
-            self.tally.candidates.append(known.sidecar_key)
+            self.tally.candidates.append(known.key if known.sidecar_etag.startswith(BARE) else known.sidecar_key)
 
     async def _fetch(self) -> None:
         while True:
-            key, present = await self._queue.get()
-            await self._look(key, present)
+            await self._look(await self._queue.get())
             if len(self._findings) >= BATCH or (self._queue.empty() and not self._flushing):
                 await self._flush()
             self._queue.task_done()
 
-    async def _look(self, key: str, present: bool) -> None:
+    async def _look(self, listed: Listed) -> None:
         """One key that cannot be read keeps no other from being indexed; a hundred mean that the store is away."""
         try:
-            found = await self.lookout.finding(key, output_listed=present)
+            if listed.bare:
+                found = await self.lookout.picture(str(output_key(listed.key)))
+            else:
+                found = await self.lookout.finding(listed.key, output_listed=listed.present)
         except StoreError as exc:
             self._failures.append(exc)
             if len(self._failures) >= MOST_FAILURES:
@@ -180,7 +200,7 @@ class Walk:
             self.tally.removed += len(gone)
             self.tally.hidden += len(batch) - len(gone)
             self.tally.doubt -= sum(map(hash, gone))
-            await self.lookout.write([Gone(key=str(output_key(key))) for key in gone])
+            await self.lookout.write([Gone(key=output_key(key) or key) for key in gone])
 
     async def _record(self) -> None:
         generations = await self.lookout.index(lambda index: index.count())
@@ -189,6 +209,6 @@ class Walk:
             reconciled_at=datetime.now(UTC).isoformat(timespec="seconds"),
             objects=self.tally.objects,
             generations=generations,
-            problems=len(await self.lookout.index(lambda index: index.problems())),
+            problems=len(await self.lookout.index(lambda index: index.problems(10**9))),
         )
         await self.lookout.index(lambda index: index.record_source(source))

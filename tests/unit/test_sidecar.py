@@ -123,7 +123,7 @@ def test_all_else_stands_beside_them() -> None:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("batch", {"index": 2, "of": 3, "image": 1}),
+        ("batch", {"index": 2, "of": 3, "image": 1, "images": 1}),
         ("graph", {"1": {"class_type": "KSampler", "inputs": {"seed": 2**64 - 1}}}),
         ("models", ["flux1-dev.safetensors"]),
         ("tags", ["dawn"]),

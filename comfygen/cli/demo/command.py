@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import time
 import urllib.error
@@ -44,6 +45,8 @@ def command(once: bool, as_json: bool, folder: Path) -> None:
     Everything lies in one folder. With COMFYGEN_COMFYUI__0__URL set, that ComfyUI is used instead of the simulator.
     Without --once it goes on until Ctrl-C, and takes every request that you drop into its folder.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # a shell's background jobs ignore SIGINT otherwise
     stage = Stage(folder=folder.resolve())
     environ = {name: text for name, text in environment().items() if not name.startswith(OWN)}
     with Processes(folder=_logs(stage)) as processes:
