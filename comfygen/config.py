@@ -24,7 +24,7 @@ PREFIX = "COMFYGEN_"
 RESERVED = {"COMFYGEN_CONFIG", "COMFYGEN_FAILPOINT", "COMFYGEN_COMPLETE"}
 RESERVED_PREFIX = "COMFYGEN_TEST_"
 DEFAULT_PLACES = {"state_dir": "state", "inbox": [{"folder": "requests"}], "store": {"folder": "outputs"}}
-PATH_KEYS = {"state_dir", "workflows", "presets", "folder"}
+PATH_KEYS = {"state_dir", "workflows", "presets", "folder", "inputs"}
 
 
 def _address(value: str) -> str:
@@ -210,10 +210,16 @@ def _rooted(value: Any, base: Path) -> Any:
         return [_rooted(item, base) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: str(base / item) if key in PATH_KEYS and isinstance(item, str) and item else _rooted(item, base)
-        for key, item in value.items()
-    }
+    return {key: _path(item, base) if key in PATH_KEYS else _rooted(item, base) for key, item in value.items()}
+
+
+def _path(value: Any, base: Path) -> Any:
+    """A path, or a list of some, made absolute; what is no text is left for the validation to refuse."""
+    if isinstance(value, list):
+        return [_path(item, base) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    return str(base / (Path(value).expanduser() if value.startswith("~/") else value))
 
 
 def _credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from comfygen.errors import ComfyGenError, InvalidInput, NotFound, Problem, RequestInvalid
 from comfygen.images import prepare_input
@@ -16,6 +17,7 @@ from comfygen.request import Request, expand, parse_requests
 from comfygen.resources import Library
 
 MAX_RANDOM_SEED = 2**53 - 1
+Images: TypeAlias = dict[object, InputImage | None]
 
 
 class Inputs(Protocol):
@@ -27,6 +29,10 @@ class Inputs(Protocol):
 
     async def keep(self, name: str, content: bytes) -> None:
         """Keep a prepared image under its name, durably; the same name always has the same bytes."""
+        ...
+
+    def holding(self) -> AbstractContextManager[None]:
+        """While it lasts nothing that was kept is dropped: nobody has written down yet who needs it."""
         ...
 
 
@@ -61,31 +67,40 @@ def seeds(text: str) -> Iterator[int]:
 async def prepare(text: bytes, *, file: str, kitchen: Kitchen, draw: Iterator[int]) -> tuple[Prepared, ...]:
     """Every job of a request file, planned; `draw` gives the seeds of those that leave theirs to chance.
 
-    Raises RequestInvalid with all that is wrong; nothing is half-done.
+    Raises RequestInvalid with all that is wrong, or a retryable error when nothing is, but a store was away; nothing
+    is half-done. To be called while the inputs are `holding`.
     """
     prepared: list[Prepared] = []
     problems: list[Problem] = []
+    away: ComfyGenError | None = None
+    images: Images = {}
     for request in parse_requests(text, file=file):
         singles = expand(request)
         for place, single in enumerate(singles):
             try:
-                plan = await _plan(single, kitchen, next(draw))
+                plan = await _plan(single, kitchen, next(draw), images)
             except ComfyGenError as error:
-                fresh = _placed(error, file)
+                away = error if error.retryable else away
+                fresh = [] if error.retryable else _placed(error, file)
                 problems += [problem for problem in fresh if problem not in problems]
             else:
                 prepared.append(Prepared(request=single, plan=plan, batch_index=place, batch_of=len(singles)))
     if problems:
         raise RequestInvalid(f"{file} cannot be used:", problems=problems)
+    if away is not None:
+        raise away
     return tuple(prepared)
 
 
-async def _plan(request: Request, kitchen: Kitchen, chance: int) -> Plan:
+async def _plan(request: Request, kitchen: Kitchen, chance: int, images: Images) -> Plan:
+    await asyncio.sleep(0)  # a file may have a thousand jobs, and others want to go on meanwhile
     workflow = kitchen.library.workflow(request.workflow)
     presets = kitchen.library.presets()
-    image = await _input(request, kitchen.inputs)
+    wanted = request.input_image, request.resize, request.crop
+    if wanted not in images:
+        images[wanted] = await _input(request, kitchen.inputs)
     seed = request.seed if request.seed is not None else chance
-    return make_plan(request, workflow=workflow, presets=presets, seed=seed, input_image=image)
+    return make_plan(request, workflow=workflow, presets=presets, seed=seed, input_image=images[wanted])
 
 
 async def _input(request: Request, inputs: Inputs) -> InputImage | None:

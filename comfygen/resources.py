@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Library:
         return sorted(path.name for path in self.folder.glob("*.json") if not path.name.startswith("."))
 
     def workflow(self, name: str) -> Workflow:
-        """A workflow by file name or stem. Raises NotFound with "did you mean", or WorkflowInvalid."""
+        """A workflow by file name or stem. Raises NotFound with "did you mean", WorkflowInvalid, or ConfigInvalid."""
         names = self.names()
         wanted = name if name in names else f"{name}.json"
         if wanted not in names:
@@ -64,15 +65,15 @@ class Library:
         version = _version(path)
         if (known := self._workflows.get(wanted)) and known[0] == version:
             return known[1]
-        workflow = parse_workflow(path.read_bytes(), name=wanted)
+        workflow = parse_workflow(_read(path), name=wanted)
         self._workflows[wanted] = (version, workflow)
         return workflow
 
     def presets(self) -> Presets:
-        """All presets. Raises PresetsInvalid."""
+        """All presets. Raises PresetsInvalid, or ConfigInvalid when the file cannot be read."""
         version = _version(self.presets_file)
         if self._presets is None or self._presets[0] != version:
-            self._presets = version, parse_presets(self.presets_file.read_bytes(), file=str(self.presets_file))
+            self._presets = version, parse_presets(_read(self.presets_file), file=str(self.presets_file))
         return self._presets[1]
 
     def check(self) -> list[InvalidInput]:
@@ -88,5 +89,20 @@ class Library:
 
 
 def _version(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    with _readable(path):
+        status = path.stat()
     return status.st_mtime_ns, status.st_size
+
+
+def _read(path: Path) -> bytes:
+    with _readable(path):
+        return path.read_bytes()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A file that was there at the start may be gone, or unreadable, later: that harms only who names it."""
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigInvalid(f"{path} cannot be read: {exc.strerror}.", hint="Put it back, or mend its rights.") from exc

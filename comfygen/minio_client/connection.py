@@ -82,6 +82,9 @@ async def open_connection(settings: StoreSettings) -> AsyncIterator[Connection]:
     async with AsyncExitStack() as stack:
         with translated("s3:*", settings.endpoint):
             credentials: Credentials | None = await session.get_credentials()
+            if credentials is None:
+                raise StoreDenied("There are no credentials for the bucket.", hint=CREDENTIALS.hint)
+            first = await credentials.get_frozen_credentials()
             client: S3Client = await stack.enter_async_context(
                 session.create_client(
                     "s3",
@@ -91,10 +94,7 @@ async def open_connection(settings: StoreSettings) -> AsyncIterator[Connection]:
                     config=_config(settings),
                 )
             )
-        if credentials is None:
-            raise StoreDenied("There are no credentials for the bucket.", hint=CREDENTIALS.hint)
         http = await stack.enter_async_context(_plain_session(settings))
-        first = await credentials.get_frozen_credentials()
         yield Connection(settings=settings, s3=client, http=http, credentials=credentials, first=first)
 
 

@@ -56,8 +56,8 @@ async def open_stream(connection: Connection, settings: ListenSettings) -> Async
     """
     query = [("events", name) for name in EVENTS]
     query += [("prefix", connection.settings.prefix), ("suffix", ""), ("ping", str(settings.ping))]
-    url, headers = await connection.signed_url(query)
     with _lost():
+        url, headers = await connection.signed_url(query)
         response = await connection.http.get(URL(url, encoded=True), headers=headers, allow_redirects=False)
     try:
         await _check(response, connection.settings.bucket)

@@ -38,7 +38,8 @@ class Filing:
             rows = await self.ledger(lambda ledger: ledger.requests.unfiled())
             filed = [await self._try(row) for row in rows]
             if any(filed):
-                self.inputs.drop_all_but(await self.ledger(lambda ledger: ledger.jobs.inputs_in_use()))
+                holds = self.inputs.holds
+                self.inputs.drop_all_but(await self.ledger(lambda ledger: ledger.jobs.inputs_in_use()), holds=holds)
             else:
                 await self.bell.after(seen, IDLE_SECONDS)
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey
 from comfygen.store import Store
 from comfygend.inbox.drops import write_durably
 
 MAX_INPUT_BYTES = 64 * 2**20
+ADDRESS = re.compile(r"\s*(https?|ftp|file|data):", re.IGNORECASE)
 
 
 class InputRefused(ComfyGenError):
     """The input image may not or cannot be read."""
 
     code = "input_refused"
+
+
+class InputsUnwritable(ComfyGenError):
+    """Prepared input images cannot be kept."""
+
+    code = "inputs_unwritable"
+    retryable = True
 
 
 class SpooledInputs:
@@ -28,12 +37,15 @@ class SpooledInputs:
         self, folder: Path, *, allowed: Sequence[Path], store: Store, prefixes: Sequence[tuple[Store, str]] = ()
     ) -> None:
         self.folder = folder
+        self._keeping = asyncio.Lock()
+        self._holders = 0
+        self.holds = 0
         self.shelves = [*prefixes, (store, "")]
         self.allowed = [path.resolve() for path in allowed]
 
     async def read(self, reference: str) -> bytes:
         """A file below one of the allowed folders, an object beside the requests, or an earlier output by its key."""
-        if urlsplit(reference).scheme in {"http", "https", "ftp", "file", "data"}:
+        if ADDRESS.match(reference):
             raise InputRefused(
                 f"input_image: {reference[:80]!r} is an address; addresses are not fetched.",
                 hint="Put the image beside the request file and name it without a path.",
@@ -71,13 +83,28 @@ class SpooledInputs:
         return None
 
     async def keep(self, name: str, content: bytes) -> None:
-        """Keep a prepared image until no open job needs it."""
-        await asyncio.to_thread(self._keep, name, content)
+        """Keep a prepared image until no open job needs it. Raises InputsUnwritable when the disk is full, say."""
+        async with self._keeping:
+            await asyncio.to_thread(self._keep, name, content)
 
     def _keep(self, name: str, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / name).exists():
-            write_durably(self.folder / name, content)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / name).exists():
+                write_durably(self.folder / name, content)
+        except OSError as exc:
+            hint = "Free some space on its disk, or mend its rights."
+            raise InputsUnwritable(f"{self.folder} cannot be written: {exc.strerror}.", hint=hint) from exc
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """While it lasts nothing is dropped: what is kept now is in no ledger yet."""
+        self.holds += 1
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
 
     def kept(self, name: str) -> bytes:
         """The bytes of a prepared image. Raises InputRefused when somebody deleted it."""
@@ -86,9 +113,10 @@ class SpooledInputs:
         except OSError as exc:
             raise InputRefused(f"The prepared input image {name} is gone: {exc.strerror}.") from exc
 
-    def drop_all_but(self, names: set[str]) -> None:
-        """Delete the prepared images that no open job needs."""
-        if self.folder.is_dir():
+    def drop_all_but(self, names: set[str], *, holds: int) -> None:
+        """Delete the prepared images that no open job needs. Nothing goes if `holds` has changed since it was asked
+        which those are: the next time will do."""
+        if self.folder.is_dir() and not self._holders and self.holds == holds:
             for path in self.folder.iterdir():
                 if path.name not in names:
                     path.unlink(missing_ok=True)

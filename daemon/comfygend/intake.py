@@ -44,11 +44,20 @@ class Intake:
             else:
                 self.board.well(self.inbox.name)
 
+    async def _forget(self, row: RequestRow) -> None:
+        """What cannot be taken out of the inbox is not ours: it stays where it is, and is found there again."""
+        await self.ledger(lambda ledger: ledger.requests.forget(row.id))
+
     async def _recover(self) -> None:
         """Finish what a crash interrupted: claims first, then preparations."""
         for row in await self.ledger(lambda ledger: ledger.requests.unclaimed(self.inbox.name)):
-            await self.inbox.recover(row)
-            await self._claimed(row)
+            try:
+                await self.inbox.recover(row)
+            except InboxError as exc:
+                await self._forget(row)
+                self.board.trouble(self.inbox.name, exc.message, exc.hint)
+            else:
+                await self._claimed(row)
         await self._accept_received()
 
     async def retry(self) -> None:
@@ -59,7 +68,9 @@ class Intake:
 
     async def _accept_received(self) -> None:
         for row in await self.ledger(lambda ledger: ledger.requests.received(self.inbox.name)):
-            await self._accept(row, await self._body(row))
+            body = await self._body(row)
+            async with self.one_at_a_time:
+                await self._accept(row, body)
 
     async def _claimed(self, row: RequestRow) -> None:
         await self.ledger(lambda ledger: ledger.requests.claimed(row.id))
@@ -76,14 +87,18 @@ class Intake:
             await self.inbox.claim(item, row.id)
         except DropRefused as exc:
             refusal = exc
+        except InboxError:
+            await self._forget(row)
+            raise
         failpoint(Point.CLAIMED)
-        await self._claimed(row)
-        await self._accept(row, item.arrival.body, refusal)
+        async with self.one_at_a_time:  # before `retry` sees a claimed row whose refusal it does not know
+            await self._claimed(row)
+            await self._accept(row, item.arrival.body, refusal)
 
     async def _accept(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None = None) -> None:
-        async with self.one_at_a_time:
-            now = await self.ledger(lambda ledger: ledger.requests.get(row.id))
-            if now.claimed and now.state is RequestState.RECEIVED:
+        now = await self.ledger(lambda ledger: ledger.requests.get(row.id))
+        if now.claimed and now.state is RequestState.RECEIVED:
+            with self.kitchen.inputs.holding():
                 await self._decide(row, body, refusal)
 
     async def _decide(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None) -> None:

@@ -87,6 +87,8 @@ class Lookout:
             content, stored = await self.store.get(key, max_bytes=MAX_PICTURE_BYTES)
         except NoSuchKey:
             return Gone(key=key)
+        except StoreError as exc:
+            return replace(await self._giant(key, exc, MAX_PICTURE_BYTES, etag=BARE), key=sidecar)
         read = partial(read_picture, etag=stored.etag, source=self.source, modified=stored.modified)
         try:
             found = await asyncio.to_thread(read, key, content)
@@ -107,7 +109,7 @@ class Lookout:
         except NoSuchKey:
             return Gone(key=str(output_key(key)))
         except StoreError as exc:
-            return await self._giant(key, exc)
+            return await self._giant(key, exc, MAX_SIDECAR_BYTES)
         try:
             generation = read_sidecar(key, body, etag=stored.etag, source=self.source)
         except SidecarUnreadable as exc:
@@ -117,15 +119,16 @@ class Lookout:
         # Without the etag, every reconcile looks again, whether the output has come back.
         return replace(generation, image_missing=True, sidecar_etag="")
 
-    async def _giant(self, key: str, exc: StoreError) -> Finding:
-        """A sidecar too large to be read is a problem of its own; any other error is the store's."""
+    async def _giant(self, key: str, exc: StoreError, limit: int, *, etag: str = "") -> Unreadable:
+        """An object too large to be read is a problem of its own; any other error is the store's."""
         if exc.retryable:
             raise exc
         stored = await self.store.head(key)
-        if stored.size <= MAX_SIDECAR_BYTES:
+        if stored.size <= limit:
             raise exc
-        reason = f"It has {stored.size:,} bytes; a sidecar has at most {MAX_SIDECAR_BYTES:,}."
-        return Unreadable(key=key, reason=reason, etag=stored.etag)
+        return Unreadable(
+            key=key, reason=f"It has {stored.size:,} bytes; at most {limit:,} are read.", etag=etag + stored.etag
+        )
 
     async def _has(self, key: str) -> bool:
         try:

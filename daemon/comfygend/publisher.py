@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from comfygen.errors import StoreError
+from comfygen.errors import ComfyGenError, KeyInvalid, StoreError
 from comfygen.sidecar import Made, make_sidecar, sidecar_key
 from comfygen.store import Store
 from comfygend.bell import Bell
@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0
 AT_ONCE = 4
 LONGEST_WAIT = 30.0
+
+
+class SpoolLost(ComfyGenError):
+    """A file of the job is not in the spool any more."""
+
+    code = "spool_lost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +53,15 @@ class Publisher:
             if not jobs:
                 await self.bell.after(seen, IDLE_SECONDS)
                 continue
-            results = await asyncio.gather(*(self._try(job) for job in jobs[:AT_ONCE]))
-            if all(results):
-                failures = 0
+            # After a failure any of them, so that one which the store never takes does not stand in the others' way.
+            chosen = random.sample(jobs, min(AT_ONCE, len(jobs))) if failures else jobs[:AT_ONCE]
+            async with asyncio.TaskGroup() as group:
+                tries = [group.create_task(self._try(job), name=f"publish {job.id}") for job in chosen]
+            results = [task.result() for task in tries]
+            failures = 0 if all(results) else failures + 1
+            if not failures:
                 self.board.well("store")
-            else:
-                failures += 1
+            if not any(results):
                 await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
 
     async def _try(self, job: Job) -> bool:
@@ -65,9 +74,14 @@ class Publisher:
         except Withdrawn as exc:
             log.info("job %s is not published: %s", job.id, exc)
             await asyncio.to_thread(self.spool.drop, job.id)
-        except FileNotFoundError as exc:
-            log.error("job %s: %s is missing in the spool: it is generated again", job.id, exc.filename)
+        except SpoolLost:
+            log.error("job %s: a file of its is missing in the spool: it is generated again", job.id)
             await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason="spool file missing", failed=True))
+            self.bell.ring()
+        except KeyInvalid as exc:
+            log.error("job %s can never be stored: %s", job.id, exc)
+            plain = exc.to_json()
+            await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
             self.bell.ring()
         return True
 
@@ -76,6 +90,8 @@ class Publisher:
         if not await self.is_ours(job):
             raise Withdrawn("Another service has taken its request over.")
         outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job.id))
+        if not await asyncio.to_thread(self.spool.has, outputs):
+            raise SpoolLost
         for output in outputs:
             await self.store.put(
                 output.key,

@@ -152,10 +152,11 @@ class Walk:
         return await self.lookout.index(lambda index: index.etags(after, PAGE))
 
     def _note_missing(self, known: Known) -> None:
+        witness = known.key if known.sidecar_etag.startswith(BARE) else known.sidecar_key
         self.tally.missing += 1
-        self.tally.doubt += hash(known.sidecar_key)
+        self.tally.doubt += hash(witness)
         if len(self.tally.candidates) < MOST_REMOVALS:
-            self.tally.candidates.append(known.key if known.sidecar_etag.startswith(BARE) else known.sidecar_key)
+            self.tally.candidates.append(witness)
 
     async def _fetch(self) -> None:
         while True:

@@ -9,8 +9,10 @@ import signal
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from comfygen.config import Config, environment, split_address
+from comfygend.bell import Bell
 from comfygend.http import Hooks, serving
 from comfygend.ledger import JobState, RequestRow
 from comfygend.lock import locked
@@ -53,8 +55,8 @@ def loops(parts: Parts, roles: Collection[str]) -> Iterator[Loop]:
 async def serve(config: Config, *, once: bool = False, roles: Collection[str] = ROLES) -> int:
     """Run the service until it is told to stop, or with `once` until everything is done.
 
-    Gives the exit code: 0, or 1 when a request failed during a run with `once`. Raises ComfyGenError when it cannot
-    start, and a group of errors when a loop failed.
+    Gives the exit code: 0, or 1 when during a run with `once` a request failed or could not be taken out of its inbox.
+    Raises ComfyGenError when it cannot start, and a group of errors when a loop failed.
     """
     notify, started = Notify.from_environment(environment()), datetime.now(UTC).isoformat(timespec="microseconds")
     with locked(config.state_dir):
@@ -65,9 +67,11 @@ async def serve(config: Config, *, once: bool = False, roles: Collection[str] = 
             async with serving(host, port, parts.board, lambda: _counts(parts), _hooks(parts)) as bound:
                 log.info("serving http://%s:%d/status", host, bound)
                 notify.say("READY=1", "STATUS=working")
-                await _run(parts, [loop for loop in loops(parts, roles) if loop.role in roles], once, notify)
+                done = partial(_is_done, parts, roles) if once else None
+                await _run(parts, [loop for loop in loops(parts, roles) if loop.role in roles], done, notify)
             failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
-    return 1 if once and failed else 0
+            stuck = any(inbox.name in parts.board.troubles for inbox in parts.inboxes)
+    return 1 if once and (failed or stuck) else 0
 
 
 async def reindex(config: Config) -> Tally:
@@ -80,6 +84,7 @@ async def reindex(config: Config) -> Tally:
 
 async def _recover(parts: Parts) -> None:
     """Forget what no open job needs, and give back what no request knows."""
+    await parts.ledger(lambda ledger: ledger.jobs.reconsider())
     spooled = await parts.ledger(lambda ledger: {job.id for job in ledger.jobs.open()})
     await asyncio.to_thread(parts.spool.drop_all_but, spooled)
     for job in await parts.ledger(lambda ledger: ledger.jobs.orphaned([backend.name for backend in parts.backends])):
@@ -114,14 +119,14 @@ async def _counts(parts: Parts) -> dict[str, object]:
     return {"ledger": asdict(await parts.ledger(lambda ledger: ledger.counts()))}
 
 
-async def _run(parts: Parts, chosen: list[Loop], once: bool, notify: Notify) -> None:
+async def _run(parts: Parts, chosen: list[Loop], done: Callable[[], Awaitable[bool]] | None, notify: Notify) -> None:
     stop = asyncio.Event()
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
             tasks = {group.create_task(_named(loop), name=loop.name): loop for loop in chosen}
             watch = [group.create_task(_watchdog(notify), name="watchdog")]
-            if once:
-                watch.append(group.create_task(_until_done(parts, stop), name="once"))
+            if done is not None:
+                watch.append(group.create_task(_until(done, parts.bell, stop), name="once"))
             await stop.wait()
             notify.say("STOPPING=1")
             await _stop(parts, tasks)
@@ -145,7 +150,7 @@ async def _stop(parts: Parts, tasks: dict[asyncio.Task[None], Loop]) -> None:
             task.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
-            while not parts.board.troubles and not await _is_quiet(parts):
+            while not parts.board.troubles.keys() & {"store", "index"} and not await _is_quiet(parts):
                 await asyncio.sleep(LOOK_SECONDS)
     for task in tasks:
         task.cancel()
@@ -156,18 +161,29 @@ async def _is_quiet(parts: Parts) -> bool:
     return not counts.jobs.get(JobState.GENERATED) and not counts.unfiled and not parts.indexer.pending.keys
 
 
-async def _until_done(parts: Parts, stop: asyncio.Event) -> None:
-    """Set `stop` when the inboxes are empty and all that may run now is published, filed and indexed."""
+async def _until(done: Callable[[], Awaitable[bool]], bell: Bell, stop: asyncio.Event) -> None:
     while True:
-        seen = parts.bell.rings
-        counts = await parts.ledger(lambda ledger: ledger.counts())
-        busy = counts.received or counts.due or counts.unfiled
-        if not busy and all(inbox.is_empty() for inbox in parts.inboxes) and parts.indexer.is_idle:
-            again = await parts.ledger(lambda ledger: ledger.counts())
-            if not (again.received or again.due or again.unfiled):
-                stop.set()
-                return
-        await parts.bell.after(seen, LOOK_SECONDS)
+        seen = bell.rings
+        if await done():
+            stop.set()
+            return
+        await bell.after(seen, LOOK_SECONDS)
+
+
+async def _is_done(parts: Parts, roles: Collection[str]) -> bool:
+    """Whether the inboxes are empty and all that may run now is published, filed and indexed, as far as roles run."""
+    if await _is_busy(parts, roles):
+        return False
+    empty = "inbox" not in roles or all(inbox.is_empty() for inbox in parts.inboxes)
+    indexed = "indexer" not in roles or parts.indexer.is_idle
+    return empty and indexed and not await _is_busy(parts, roles)  # something may have come in between
+
+
+async def _is_busy(parts: Parts, roles: Collection[str]) -> bool:
+    counts = await parts.ledger(lambda ledger: ledger.counts())
+    generated = counts.jobs.get(JobState.GENERATED, 0)
+    left = {"inbox": counts.received + counts.unfiled, "worker": counts.due - generated, "publisher": generated}
+    return any(left[role] for role in left if role in roles)
 
 
 async def _watchdog(notify: Notify) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from comfygen.comfyui_client import ComfyUIClient, OutputRef
-from comfygen.errors import OutputMissing
+from comfygen.errors import ComfyGenError, OutputMissing
 from comfygen.images import check_image
 from comfygen.sidecar import base_name, object_key
 from comfygen.videos import probe
@@ -22,6 +22,13 @@ from comfygend.ledger import Job, Output
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".avif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
 MEDIA_TYPES = {".webp": "image/webp", ".webm": "video/webm", ".mkv": "video/x-matroska", ".apng": "image/apng"}
+
+
+class SpoolUnwritable(ComfyGenError):
+    """The spool cannot be written to."""
+
+    code = "spool_unwritable"
+    retryable = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +49,22 @@ class Spool:
         self.folder = folder
 
     async def collect(self, client: ComfyUIClient, job: Job, refs: Sequence[OutputRef]) -> list[Output]:
-        """Fetch every output of a job. Raises OutputMissing for one that is gone or broken; repeating it is safe."""
+        """Fetch every output of a job. Repeating it is safe.
+
+        Raises OutputMissing for one that is gone or broken, SpoolUnwritable when the disk is full, say.
+        """
         if not refs:
             hint = "ComfyUI served it from its cache, or the workflow saves nothing."
             raise OutputMissing(f"Job {job.id} ended without any output.", hint=hint)
         place = self.folder / job.id
-        await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
-        outputs = [await self._one(client, job, place, n, ref, len(refs)) for n, ref in enumerate(refs, start=1)]
-        await asyncio.to_thread(sync_folder, place)
-        await asyncio.to_thread(sync_folder, self.folder)
+        try:
+            await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
+            outputs = [await self._one(client, job, place, n, ref, len(refs)) for n, ref in enumerate(refs, start=1)]
+            await asyncio.to_thread(sync_folder, place)
+            await asyncio.to_thread(sync_folder, self.folder)
+        except OSError as exc:
+            hint = "Free some space on its disk, or mend its rights: ComfyUI has the outputs still."
+            raise SpoolUnwritable(f"The spool {self.folder} cannot be written: {exc.strerror}.", hint=hint) from exc
         return outputs
 
     async def _one(self, client: ComfyUIClient, job: Job, place: Path, n: int, ref: OutputRef, of: int) -> Output:
@@ -73,6 +87,11 @@ class Spool:
     def path(self, output: Output) -> Path:
         """Where an output lies."""
         return self.folder / output.path
+
+    def has(self, outputs: Sequence[Output]) -> bool:
+        """Whether all of them are there, as large as they were."""
+        paths = [(self.path(output), output.bytes) for output in outputs]
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
     def drop(self, job: str) -> None:
         """Forget a job's files: the store has them."""

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from comfygen.comfyui_client import Progress, PromptState, Result
-from comfygen.errors import ComfyGenError, ComfyUIError, ComfyUIUnavailable, PreflightFailed, PromptLost, StoreError
+from comfygen.errors import (
+    ComfyGenError,
+    ComfyUIError,
+    ComfyUIUnavailable,
+    LedgerError,
+    PreflightFailed,
+    PromptLost,
+    PromptStalled,
+    StoreError,
+)
 from comfygen.graph import Graph
 from comfygen.workflows import trace_roles, with_filename_prefix, with_value
 from comfygend.backends import Backend
@@ -19,13 +28,14 @@ from comfygend.failpoints import Point, failpoint
 from comfygend.heritage import Heritage
 from comfygend.inputs import SpooledInputs
 from comfygend.ledger import Job, JobState, Ledger, Withdrawn
-from comfygend.retry import Again, judge
-from comfygend.spool import Spool
+from comfygend.retry import Again, backoff, judge
+from comfygend.spool import Spool, SpoolUnwritable
 from comfygend.threads import OnThread
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 SECOND_LOOK_SECONDS = 1.0
+FIRST_DELAY, LONGEST_DELAY = 0.25, 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +90,41 @@ class Worker:
         """See a job through to the spool, to failure, or back into the queue; wait while the backend is away."""
         self.backend.running[job.id] = "resumed" if resumed else "taken"
         try:
-            while True:
-                await self.backend.reached.wait()
-                try:
-                    await self._attempt(job, resumed=resumed)
-                except ComfyUIUnavailable as exc:
-                    self.backend.lost(exc)
-                    job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
-                else:
-                    break
+            await self._through(job, resumed=resumed)
         except Withdrawn as exc:
             log.info("job %s is given up: %s", job.id, exc)
             await asyncio.to_thread(self.spool.drop, job.id)
+        finally:
+            self.backend.running.pop(job.id, None)
+        self.bell.ring()
+
+    async def _through(self, job: Job, *, resumed: bool) -> None:
+        delays = 0
+        try:
+            while not await self._tried(job, resumed=resumed):
+                delays += 1
+                await asyncio.sleep(backoff(delays, random.random(), first=FIRST_DELAY, longest=LONGEST_DELAY))
+                job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
+        except LedgerError:
+            raise  # what the ledger cannot do is nothing against the job
         except StoreError as exc:
             await self._put_back(job, exc.code, seconds=IDLE_SECONDS)
         except ComfyGenError as error:
             await self._judge(job, error)
-        finally:
-            self.backend.running.pop(job.id, None)
-        self.bell.ring()
+
+    async def _tried(self, job: Job, *, resumed: bool) -> bool:
+        """One try; False when it has to wait for the backend or for the spool's disk, which is nothing against it."""
+        await self.backend.reached.wait()
+        try:
+            await self._attempt(job, resumed=resumed)
+        except ComfyUIUnavailable as exc:
+            self.backend.lost(exc)
+            return False
+        except SpoolUnwritable as exc:
+            self.backend.board.trouble("spool disk", exc.message, exc.hint)
+            return False
+        self.backend.board.well("spool disk")
+        return True
 
     async def _attempt(self, job: Job, *, resumed: bool) -> None:
         if job.inherited and await self._has_heritage(job):
@@ -170,6 +196,9 @@ class Worker:
 
     async def _judge(self, job: Job, error: ComfyGenError) -> None:
         """What becomes of a job after an error."""
+        job = await self.ledger(lambda ledger: ledger.jobs.get(job.id))
+        if isinstance(error, PromptStalled):
+            await self._cancel(job)
         if isinstance(error, PreflightFailed):
             refused = await self.ledger(lambda ledger: ledger.jobs.refused(job.id, self.backend.name))
             if len(refused) < self.backends:
@@ -190,6 +219,13 @@ class Worker:
         later = self.now() + timedelta(seconds=seconds)
         await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=reason, not_before=later, failed=failed))
 
+    async def _cancel(self, job: Job) -> None:
+        """Take a prompt that does not get on out of the way of the next one."""
+        try:
+            await self.backend.client.cancel(str(job.prompt_id))
+        except ComfyUIError as exc:
+            log.warning("%s did not cancel job %s: %s", self.backend.name, job.id, exc)
+
     async def _free(self) -> None:
         try:
             await self.backend.client.free()
@@ -207,11 +243,11 @@ def _timings(result: Result) -> dict[str, object]:
     """When the prompt ran by the server's clock, and for how long."""
     if result.started is None or result.finished is None:
         return {}
-    return {
-        "started_at": _moment(result.started),
-        "finished_at": _moment(result.finished),
-        "run_seconds": round((result.finished - result.started) / 1000, 3),
-    }
+    try:
+        moments = {"started_at": _moment(result.started), "finished_at": _moment(result.finished)}
+    except (ValueError, OverflowError, OSError):
+        return {}  # a clock of no year that we know
+    return moments | {"run_seconds": round((result.finished - result.started) / 1000, 3)}
 
 
 def _moment(milliseconds: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from botocore.exceptions import CredentialRetrievalError
 
 from comfygen.events import BucketEvent
 from comfygen.minio_client import Listening, ListenSettings, MinioStore, Notifications
@@ -336,6 +337,21 @@ async def test_what_a_proxy_says_is_understood(status: int, expected: type[Excep
         with pytest.raises(expected):
             async with store.open_stream(LISTEN):
                 pass
+
+
+class GoneCredentials:
+    """Credentials whose source is away at the moment."""
+
+    async def get_frozen_credentials(self) -> Any:
+        raise CredentialRetrievalError(provider="role", error_msg="away")
+
+
+async def test_credentials_that_cannot_be_renewed_are_a_bad_moment(stage: Stage) -> None:
+    """B8: they are read anew for each connection, and their source may be away for a while."""
+    store = MinioStore(replace(stage.store._connection, credentials=GoneCredentials()))
+    with pytest.raises(StreamLost, match="away"):
+        async with store.open_stream(LISTEN):
+            pass
 
 
 async def test_webhooks_are_an_own_source(stage: Stage) -> None:

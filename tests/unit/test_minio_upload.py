@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
@@ -13,7 +15,7 @@ from comfygen.errors import ConfigInvalid, StoreError
 from comfygen.minio_client import StoreSettings
 from comfygen.minio_client.connection import sign_query
 from comfygen.minio_client.settings import Timing
-from comfygen.minio_client.upload import Upload, checked_metadata, prepare
+from comfygen.minio_client.upload import Upload, checked_metadata, prepare, send
 
 SETTINGS = StoreSettings(endpoint="http://127.0.0.1:9000", bucket="comfy-gen", access_key="a", secret_key="s")
 MIB = 1 << 20
@@ -149,6 +151,35 @@ def test_no_upload_has_more_parts_than_a_server_takes() -> None:
     """At a terabyte, the parts grow."""
     upload = Upload(bucket="b", key="k", body=b"", size=10**12, content_type="video/mp4", metadata={})
     assert len(upload.chunks(5 * MIB)) == 10_000
+
+
+class StuckS3:
+    """A server that takes a part and never answers."""
+
+    def __init__(self) -> None:
+        self.sending = asyncio.Event()
+        self.aborted: list[str] = []
+
+    async def create_multipart_upload(self, **about: Any) -> dict[str, str]:
+        return {"UploadId": "u1"}
+
+    async def upload_part(self, **about: Any) -> dict[str, str]:
+        self.sending.set()
+        return await asyncio.Future()
+
+    async def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> None:  # noqa: N803
+        self.aborted.append(UploadId)
+
+
+async def test_a_cancelled_upload_is_aborted() -> None:
+    """B15: who stops in the middle leaves no parts behind."""
+    s3: Any = StuckS3()
+    upload = Upload(bucket="b", key="k", body=b"12", size=2, content_type="video/mp4", metadata={})
+    task = asyncio.create_task(send(s3, upload, part_bytes=1))
+    await s3.sending.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert (task.cancelled(), s3.aborted) == (True, ["u1"])
 
 
 @pytest.mark.parametrize(("attempt", "expected"), [(0, 0.5), (1, 1), (5, 16), (6, 30), (10_000, 30)])

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from comfygen.errors import InboxError, RequestInvalid
@@ -72,6 +73,7 @@ class FolderInbox:
         watch = asyncio.create_task(self._watch.run(), name="inbox watch")
         try:
             while True:
+                self._pending = True  # what is found from here on is in nobody's hands until the next round
                 self._watch.changed.clear()
                 pending = False
                 for name in await asyncio.to_thread(self._names):
@@ -98,20 +100,26 @@ class FolderInbox:
 
     def _names(self) -> list[str]:
         """The names of possible requests, oldest first. A folder without its marker is not believed to be empty."""
-        if self._is_absent():
+        try:
+            names = [] if self._is_absent() else self._listed()
+        except (OSError, InboxError) as exc:  # it goes away, or its rights change, while we look
+            if not self._absent:
+                log.warning("inbox %s cannot be listed: %s", self.folder, exc)
+            self._absent = True
             return []
+        present = set(names)
+        self._looks = {name: look for name, look in self._looks.items() if name in present}
+        self._stuck = {name: why for name, why in self._stuck.items() if name in present}
+        return names
+
+    def _listed(self) -> list[str]:
         found: list[tuple[int, str]] = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if is_request_name(entry.name):
-                    try:
+                    with suppress(FileNotFoundError):
                         found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
-                    except FileNotFoundError:
-                        continue
-        names = [name for _, name in sorted(found)]
-        self._looks = {name: look for name, look in self._looks.items() if name in set(names)}
-        self._stuck = {name: why for name, why in self._stuck.items() if name in set(names)}
-        return names
+        return [name for _, name in sorted(found)]
 
     def _is_absent(self) -> bool:
         absent = not (self.folder / MARKER).exists()
@@ -140,10 +148,10 @@ class FolderInbox:
             return None
         except DropRefused:
             return None  # it became something else just now; the next look says what
-        except DropUnreadable as exc:
-            if self._stuck.get(name) != exc.message:
+        except (DropUnreadable, OSError) as exc:
+            if self._stuck.get(name) != str(exc):
                 log.warning("inbox %s: %s", self.folder, exc)
-            self._stuck[name] = exc.message
+            self._stuck[name] = str(exc)
             return None
 
     def _refused(self, name: str, look: Look, reason: DropRefused) -> InboxItem:
@@ -160,7 +168,7 @@ class FolderInbox:
         return InboxItem(arrival=arrival, handle=name)
 
     def is_empty(self) -> bool:
-        return not self._pending
+        return not self._pending and not self._watch.changed.is_set()
 
     # -- claiming and putting away --------------------------------------------------------------------------------
 
@@ -175,7 +183,7 @@ class FolderInbox:
             return  # deleted just now; its bytes are in the ledger, so it was accepted
         except OSError as exc:
             self._stuck[item.handle] = str(exc.strerror)
-            raise InboxError(f"{item.handle} cannot be taken out of the inbox: {exc.strerror}.") from exc
+            raise self._untakable(item.arrival.name, exc) from exc
         sync_folder(self.work)
         sync_folder(self.folder)
         if item.refusal is None and hashlib.sha256(target.read_bytes()).hexdigest() != item.arrival.sha256:
@@ -184,25 +192,39 @@ class FolderInbox:
                 hint="Write it elsewhere and move it in, then it is taken whole.",
             )
 
+    def _untakable(self, name: str, exc: OSError) -> InboxError:
+        hint = "Give the service's user the right to rename files in the inbox."
+        return InboxError(f"{name} cannot be taken out of the inbox: {exc.strerror}.", hint=hint)
+
     async def recover(self, row: RequestRow) -> None:
         await asyncio.to_thread(self._recover, row)
 
     def _recover(self, row: RequestRow) -> None:
         for name in self._names():
             path = self.folder / name
+            try:
+                if self._is_file_of(path, row):
+                    path.rename(self.work / fitted(f"{row.id}__", row.name))
+                    sync_folder(self.work)
+                    sync_folder(self.folder)
+            except OSError as exc:
+                raise self._untakable(name, exc) from exc
+
+    def _is_file_of(self, path: Path, row: RequestRow) -> bool:
+        try:
             look, status = look_at(path, now=0)
-            if look.identity == row.identity and (
-                refusal(status) is not None or read_drop(path, now=0).sha256 == row.sha256
-            ):
-                path.rename(self.work / fitted(f"{row.id}__", row.name))
-                sync_folder(self.work)
-                sync_folder(self.folder)
+            if look.identity != row.identity:
+                return False
+            return refusal(status) is not None or read_drop(path, now=0).sha256 == row.sha256
+        except (FileNotFoundError, DropRefused):
+            return False
 
     def strays(self, known: set[str]) -> list[str]:
         """Give files in work/ that no open request knows back to the inbox; returns their names."""
         found = [path for path in sorted(self.work.iterdir()) if path.name.partition("__")[0] not in known]
         for path in found:
-            path.rename(self.folder / (path.name.partition("__")[2] or path.name))
+            name = path.name.partition("__")[2] or path.name
+            path.rename(self.folder / (path.name if os.path.lexists(self.folder / name) else name))
         return [path.name for path in found]
 
     async def file(self, ending: Ending) -> None:
