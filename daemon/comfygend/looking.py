@@ -9,15 +9,8 @@ from functools import partial
 from typing import TypeAlias
 
 from comfygen.errors import KeyInvalid, NoSuchKey, StoreError
-from comfygen.generation import (
-    BARE,
-    MAX_PICTURE_BYTES,
-    MAX_SIDECAR_BYTES,
-    Generation,
-    SidecarUnreadable,
-    read_picture,
-    read_sidecar,
-)
+from comfygen.generation import MAX_SIDECAR_BYTES, Generation, SidecarUnreadable, read_sidecar
+from comfygen.generation.pictures import BARE, MAX_PICTURE_BYTES, read_picture
 from comfygen.index import Index
 from comfygen.sidecar import bare_url, output_key, sidecar_key
 from comfygen.store import Store

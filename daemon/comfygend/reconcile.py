@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from comfygen.errors import StoreError
-from comfygen.generation import BARE, PICTURE_SUFFIXES
+from comfygen.generation.pictures import BARE, PICTURE_SUFFIXES
 from comfygen.index import Known, Source
 from comfygen.sidecar import output_key, sidecar_key
 from comfygend.looking import Finding, Gone, Lookout

@@ -19,6 +19,7 @@ from comfygend.lock import locked
 from comfygend.notify import Notify
 from comfygend.parts import Parts, open_parts
 from comfygend.reconcile import Tally
+from comfygend.sweeping import Sweeping
 
 log = logging.getLogger(__name__)
 ROLES = ("inbox", "worker", "publisher", "indexer")
@@ -47,6 +48,9 @@ def loops(parts: Parts, roles: Collection[str]) -> Iterator[Loop]:
         yield Loop(name=f"backend {worker.backend.name}", role="worker", run=worker.backend.watch)
         yield Loop(name=f"worker {worker.backend.name}", role="worker", run=worker.run)
     yield Loop(name="publisher", role="publisher", run=parts.publisher.run)
+    if parts.ears:
+        sweeping = Sweeping(store=parts.ears[0].store)
+        yield Loop(name="sweep", role="publisher", run=sweeping.run)
     yield Loop(name="listen", role="indexer", run=parts.indexer.listen)
     yield Loop(name="look", role="indexer", run=parts.indexer.look)
     yield Loop(name="reconcile", role="indexer", run=parts.indexer.reconcile)

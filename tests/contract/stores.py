@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from comfygen.folder_store import FolderStore
 from comfygen.store import Change, Hint, Store
+from tests.integration.minio_stage import bucket_stand
 
 GUARD_SECONDS = 60.0
 
@@ -74,7 +75,9 @@ async def folder_stand(place: Path) -> AsyncIterator[Stand]:
         yield FolderStand(store)
 
 
-STANDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Stand]]] = MappingProxyType({"folder": folder_stand})
+STANDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Stand]]] = MappingProxyType(
+    {"folder": folder_stand, "bucket": bucket_stand}
+)
 
 
 async def keys_of(store: Store, prefix: str = "", *, start_after: str = "") -> list[str]:
