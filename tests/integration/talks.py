@@ -98,8 +98,8 @@ class Talk:
     ) -> list[str]:
         """Play a recording of 0.28.1 to its end; every difference, by place.
 
-        Questions at the times in `skip` are left out; what follows a note in `lenient`, up to the next note, is said but
-        its answers are not compared. `any_order` forgets the order of the messages: the output nodes of one graph run
+        Questions at the times in `skip` are left out; what follows a note in `lenient`, up to the next note, is said,
+        its answers not compared. `any_order` forgets the order of the messages: the output nodes of one graph run
         in that of a Python set, another one each time.
         """
         events = recording(f"v0.28.1/{name}")["events"]
