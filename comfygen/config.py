@@ -83,6 +83,7 @@ class StoreConfig(Settings):
     public_url: Url | None = Field(None, description="address under which people reach the objects")
     policy: Literal["public", "private", "presigned"] = Field("private", description="who may read the outputs")
     notifications: Literal["listen", "webhook", "poll"] = Field("listen", description="how changes are learnt")
+    canary_seconds: Seconds = Field(60, description="how often an object is written to test the notifications")
     webhook_token: SecretStr | None = Field(None, description="bearer token of POST /hooks/bucket")
 
     @model_validator(mode="after")

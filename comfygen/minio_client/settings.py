@@ -104,7 +104,11 @@ class StoreSettings:
             region=config.region or "us-east-1",
             public_url=config.public_url,
             policy=config.policy,
-            listening=ListenSettings(source=config.notifications),
+            listening=ListenSettings(
+                source=config.notifications,
+                canary_every=config.canary_seconds,
+                canary_bound=min(10.0, 2 * config.canary_seconds),
+            ),
         )
 
     @property

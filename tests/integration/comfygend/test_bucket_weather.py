@@ -1,0 +1,172 @@
+"""A foreign client writes and deletes while notifications are lost, doubled, mixed up and cut: the index gets it right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from comfygen.index import Index
+from comfygen.minio_client import ListenSettings, MinioStore
+from comfygend.board import Board
+from comfygend.ears import Ear
+from comfygend.indexer import Indexer
+from comfygend.looking import Lookout
+from comfygend.threads import OnThread
+from tests.integration.minio_stage import Stage, set_stage
+
+GUARD = 90.0
+OBJECTS = 2000
+
+
+def sidecar(prompt: str) -> bytes:
+    return json.dumps({"timestamp": "2026-01-04T01:10:32Z", "prompt": prompt, "seed": 1}).encode()
+
+
+@dataclass
+class Scene:
+    """A bucket, a store of its own for the foreign client, and an indexer at work."""
+
+    stage: Stage
+    foreign: MinioStore
+    indexer: Indexer
+    index: OnThread[Index]
+
+    async def write(self, name: str, prompt: str) -> None:
+        await self.foreign.put(f"{name}.png", b"picture", content_type="image/png")
+        await self.foreign.put(f"{name}.png.json", sidecar(prompt), content_type="application/json")
+
+    async def remove(self, name: str) -> None:
+        await self.foreign.delete(f"{name}.png.json")
+        await self.foreign.delete(f"{name}.png")
+
+    async def rows(self) -> dict[str, str]:
+        """Every row by key, with its prompt."""
+
+        def read(index: Index) -> dict[str, str]:
+            found = (index.get(known.key) for known in index.etags(limit=10**6))
+            return {row.key: row.prompt for row in found if row is not None}
+
+        return await self.index(read)
+
+    async def agrees(self, expected: dict[str, str]) -> None:
+        """Wait until the index is equal to the bucket; a reconcile must have the last word."""
+        async with asyncio.timeout(GUARD):
+            while await self.rows() != expected:
+                self.indexer.pending.add_everything()
+                await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    listening = ListenSettings(ping=1, backoff_base=0.01, backoff_cap=0.1)
+    async with (
+        set_stage(prefix="", attempts=5, listening=listening) as stage,
+        stage.another() as foreign,
+        OnThread("index", lambda: Index.open(folder / "index.db")) as index,
+    ):
+        lookout = Lookout(store=stage.store, index=index, source="test")
+        indexer = Indexer(lookout, board=Board(), reconcile_seconds=600, excluded=(".comfygen/",), ear=Ear(stage.store))
+        loops = [asyncio.create_task(run()) for run in (indexer.listen, indexer.look, indexer.reconcile)]
+        try:
+            yield Scene(stage=stage, foreign=foreign, indexer=indexer, index=index)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
+
+
+async def storm(made: Scene, chance: random.Random) -> None:
+    """One thing after another goes wrong with the notifications, until cancelled."""
+    knobs = made.stage.double.knobs
+    knobs.weather(drop=0.1, duplicate=0.1, reorder=0.2, seed=1)
+    while True:
+        await asyncio.sleep(0.05)
+        strike = chance.choice(["cut", "middle", "half", "deaf", "restart", "giant"])
+        if strike == "cut":
+            knobs.cut()
+        elif strike == "middle":
+            knobs.cut_after(chance.randrange(1, 1500))
+        elif strike == "half":
+            knobs.half_open()
+        elif strike == "deaf":
+            knobs.deaf(until_reconnect=True)
+        elif strike == "giant":
+            knobs.send(size=5_000_000)
+        else:
+            await knobs.restart()
+
+
+async def write_all(made: Scene, chance: random.Random) -> dict[str, str]:
+    """2,000 objects written, some overwritten, some deleted again, sixteen at once; what is left, by key."""
+    expected: dict[str, str] = {}
+    gate = asyncio.Semaphore(16)
+
+    async def one(n: int) -> None:
+        name, fate = f"20260104_0110{n % 60:02}_lake-{n}", chance.random()
+        async with gate:
+            await made.write(name, f"first {n}")
+            if fate < 0.2:
+                await made.write(name, f"second {n}")
+            if fate > 0.7:
+                await made.remove(name)
+            else:
+                expected[f"{name}.png"] = f"{'second' if fate < 0.2 else 'first'} {n}"
+
+    await asyncio.gather(*(one(n) for n in range(OBJECTS // 2)))
+    return expected
+
+
+async def test_the_index_equals_the_bucket_after_a_storm(tmp_path: Path) -> None:
+    """Whatever was lost, doubled, mixed up or cut: after the next reconcile every row is right, and no other is there."""
+    async with scene(tmp_path) as made:
+        await made.agrees({})
+        weather = asyncio.create_task(storm(made, random.Random(1)))
+        expected = await write_all(made, random.Random(2))
+        weather.cancel()
+        await asyncio.wait({weather})
+        made.stage.double.knobs.healthy()
+        await made.agrees(expected)
+
+
+async def test_hints_alone_keep_up_in_fair_weather(tmp_path: Path) -> None:
+    """Without any reconcile after the first, each write and delete shows in the index."""
+    async with scene(tmp_path) as made:
+        await made.agrees({})
+        before = made.indexer.last
+        for n in range(20):
+            await made.write(f"lake-{n}", f"number {n}")
+        for n in range(10):
+            await made.remove(f"lake-{n}")
+        async with asyncio.timeout(GUARD):
+            while await made.rows() != {f"lake-{n}.png": f"number {n}" for n in range(10, 20)}:
+                await asyncio.sleep(0.02)
+        assert made.indexer.last is before or made.indexer.found_by_reconcile == 0
+
+
+ODD = ["two words", "a+b", "100%", "a%20b", "#1", "why?", "grüße", "🚗 car", "a&b=c", "it's", "[x]", "semi;colon"]
+
+
+@pytest.mark.parametrize("dialect", ["minio", "rustfs"])
+async def test_odd_keys_survive_everything(tmp_path: Path, dialect: str) -> None:
+    """Put, list, event, sidecar, index and query: each name comes through in every dialect."""
+    async with scene(tmp_path) as made:
+        made.stage.double.knobs.dialect(dialect)
+        made.stage.double.knobs.cut()
+        await made.agrees({})
+        for name in ODD:
+            await made.write(name, f"about {name}")
+        expected = {f"{name}.png": f"about {name}" for name in ODD}
+        async with asyncio.timeout(GUARD):
+            while await made.rows() != expected:
+                await asyncio.sleep(0.02)
+        found = await made.index(lambda index: {row.key for name in ODD for row in index.contains(f"about {name}")})
+        assert found == set(expected)
+        listed = [stored.key async for stored in made.stage.store.list()]
+        assert {key for key in listed if key.endswith(".png")} == set(expected)
