@@ -174,3 +174,40 @@ async def test_odd_keys_survive_everything(tmp_path: Path, dialect: str) -> None
         assert found == set(expected)
         listed = [stored.key async for stored in made.stage.store.list()]
         assert {key for key in listed if key.endswith(".png")} == set(expected)
+
+
+async def test_old_events_change_nothing(tmp_path: Path) -> None:
+    """A server that replays its past on connecting (RustFS) is told no more than hints."""
+    async with scene(tmp_path) as made:
+        await made.write("lake", "kept")
+        await made.write("gone", "x")
+        await made.remove("gone")
+        await made.agrees({"lake.png": "kept"})
+        made.stage.double.knobs.replay(100)
+        made.stage.double.knobs.emit_phantom_delete("comfy-gen", "lake.png.json")
+        made.stage.double.knobs.cut()
+        await made.write("last", "heard")
+        await made.agrees({"lake.png": "kept", "last.png": "heard"})
+
+
+async def test_an_edited_sidecar_changes_its_row(tmp_path: Path) -> None:
+    """A new etag means another look."""
+    async with scene(tmp_path) as made:
+        await made.write("lake", "first")
+        await made.agrees({"lake.png": "first"})
+        await made.foreign.put("lake.png.json", sidecar("second"), content_type="application/json")
+        await made.agrees({"lake.png": "second"})
+
+
+async def test_an_object_hidden_beneath_another_keeps_its_row(tmp_path: Path) -> None:
+    """MinIO lists nothing below an object: the row stays, for a HEAD still finds the sidecar."""
+    async with scene(tmp_path) as made:
+        await made.write("folder/lake", "hidden")
+        await made.agrees({"folder/lake.png": "hidden"})
+        await made.foreign.put("folder", b"an object in the way", content_type="text/plain")
+        await made.agrees({"folder/lake.png": "hidden"})
+        async with asyncio.timeout(GUARD):
+            while not (made.indexer.last and made.indexer.last.hidden):
+                made.indexer.pending.add_everything()
+                await asyncio.sleep(0.05)
+        assert await made.rows() == {"folder/lake.png": "hidden"}
