@@ -6,6 +6,7 @@ A further store joins by adding its stand to STANDS; every case then runs on it,
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from comfygen.folder_store import FolderStore
 from comfygen.store import Change, Hint, Store
 from tests.integration.minio_stage import bucket_stand
+from tests.integration.real_s3 import VARIABLE, real_stand
 
 GUARD_SECONDS = 60.0
 
@@ -76,7 +78,7 @@ async def folder_stand(place: Path) -> AsyncIterator[Stand]:
 
 
 STANDS: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Stand]]] = MappingProxyType(
-    {"folder": folder_stand, "bucket": bucket_stand}
+    {"folder": folder_stand, "bucket": bucket_stand} | ({"real": real_stand} if os.environ.get(VARIABLE) else {})
 )
 
 
