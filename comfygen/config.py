@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from comfygen.documents import load_documents
 from comfygen.errors import ConfigInvalid, InvalidInput, Problem
@@ -27,22 +27,22 @@ DEFAULT_PLACES = {"state_dir": "state", "inbox": [{"folder": "requests"}], "stor
 PATH_KEYS = {"state_dir", "workflows", "presets", "folder", "inputs"}
 
 
-def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
+def _address(value: object) -> str:
+    host, _, port = str(value).rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise ValueError("must be HOST:PORT, such as 127.0.0.1:8189")
-    return value
+    return str(value)
 
 
-def _url(value: str) -> str:
-    parts = urlsplit(value)
+def _url(value: object) -> str:
+    parts = urlsplit(str(value))
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http:// or https:// address, such as http://127.0.0.1:8188")
-    return value.rstrip("/")
+    return str(value).rstrip("/")
 
 
-Address = Annotated[str, AfterValidator(_address)]
-Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, BeforeValidator(_address)]
+Url = Annotated[str, BeforeValidator(_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 

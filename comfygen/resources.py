@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from comfygen.errors import ConfigInvalid, InvalidInput, NotFound
 from comfygen.presets import Presets, parse_presets
@@ -15,6 +16,7 @@ from comfygen.workflows import Workflow, parse_workflow
 
 log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
+T = TypeVar("T")
 BUILT_IN_NAMES = {"workflows", "presets.yaml"}
 
 
@@ -40,10 +42,25 @@ def place(configured: Path | None, name: str) -> Path:
     raise ConfigInvalid(f"{configured} does not exist.", hint=f"Create it, or leave `{name.split('.')[0]}` out.")
 
 
-class Library:
-    """Workflows and presets by name. A file is read again when it has changed; a broken one harms only who names it."""
+def _keep_quiet(name: str, error: InvalidInput | None) -> None:
+    """Nobody wants to know."""
 
-    def __init__(self, workflows: Path | None = None, presets: Path | None = None) -> None:
+
+class Library:
+    """Workflows and presets by name. A file is read again when it has changed.
+
+    One that has become broken keeps its last good version, and `tell` hears of it: by its name with the error, and
+    with None when it is well again. One that was never good harms only who names it.
+    """
+
+    def __init__(
+        self,
+        workflows: Path | None = None,
+        presets: Path | None = None,
+        *,
+        tell: Callable[[str, InvalidInput | None], None] = _keep_quiet,
+    ) -> None:
+        self._tell = tell
         self.folder = place(workflows, "workflows")
         self.presets_file = place(presets, "presets.yaml")
         self._workflows: dict[str, tuple[tuple[int, int], Workflow]] = {}
@@ -61,30 +78,53 @@ class Library:
             close = difflib.get_close_matches(name, [n.removesuffix(".json") for n in names], 1, 0.5)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
             raise NotFound(f"There is no workflow {name!r} in {self.folder}.", hint=hint)
-        path = self.folder / wanted
+        known = self._workflows.get(wanted)
+        return self._or_last_good(partial(self._read_workflow, wanted), known and known[1], f"workflow {wanted}")
+
+    def _read_workflow(self, name: str) -> Workflow:
+        path = self.folder / name
         version = _version(path)
-        if (known := self._workflows.get(wanted)) and known[0] == version:
+        if (known := self._workflows.get(name)) and known[0] == version:
             return known[1]
-        workflow = parse_workflow(_read(path), name=wanted)
-        self._workflows[wanted] = (version, workflow)
+        workflow = parse_workflow(_read(path), name=name)
+        self._workflows[name] = (version, workflow)
         return workflow
 
     def presets(self) -> Presets:
         """All presets. Raises PresetsInvalid, or ConfigInvalid when the file cannot be read."""
+        return self._or_last_good(self._read_presets, self._presets and self._presets[1], "presets")
+
+    def _read_presets(self) -> Presets:
         version = _version(self.presets_file)
         if self._presets is None or self._presets[0] != version:
             self._presets = version, parse_presets(_read(self.presets_file), file=str(self.presets_file))
         return self._presets[1]
 
+    def _or_last_good(self, read: Callable[[], T], last: T | None, name: str) -> T:
+        try:
+            value = read()
+        except InvalidInput as exc:
+            if last is None:
+                raise
+            self._tell(name, exc)
+            return last
+        self._tell(name, None)
+        return value
+
     def check(self) -> list[InvalidInput]:
-        """What is wrong with the presets and with every workflow; empty when all is well."""
-        reads: list[Callable[[], object]] = [self.presets, *(partial(self.workflow, name) for name in self.names())]
+        """Read all anew: what is wrong with the presets and with every workflow; empty when all is well."""
+        reads: dict[str, Callable[[], object]] = {"presets": self._read_presets}
+        reads |= {f"workflow {name}": partial(self._read_workflow, name) for name in self.names()}
         found: list[InvalidInput] = []
-        for read in reads:
+        for name, read in reads.items():
             try:
                 read()
             except InvalidInput as exc:
                 found.append(exc)
+                if name.removeprefix("workflow ") in self._workflows or (name == "presets" and self._presets):
+                    self._tell(name, exc)
+            else:
+                self._tell(name, None)
         return found
 
 

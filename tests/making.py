@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from comfygen.images import png_bytes
-from comfygen.plan import Plan, make_plan
+from comfygen.plan import InputImage, Plan, make_plan
 from comfygen.request import Request
 from comfygen.resources import Library
 from comfygend.ledger import Arrival, NewJob
@@ -48,3 +48,12 @@ def picture(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (20,
 def clock(start: datetime = datetime(2026, 1, 4, 1, 10, 32, tzinfo=UTC)) -> Iterator[datetime]:
     """Times one second apart."""
     return (start + timedelta(seconds=n) for n in itertools.count())
+
+
+def img2img(name: str) -> NewJob:
+    """A job that starts from a prepared image of this name."""
+    asked = request(workflow="sd15-img2img", input_image="car.png", steps=2)
+    image = InputImage(source="car.png", name=name, sha256="0" * 64, width=64, height=64)
+    workflow = LIBRARY.workflow(asked.workflow)
+    made = make_plan(asked, workflow=workflow, presets=LIBRARY.presets(), seed=7, input_image=image)
+    return NewJob(request=asked, plan=made, batch_index=0, batch_of=1)

@@ -13,8 +13,10 @@ from comfygen import __version__
 from comfygen.errors import ComfyGenError, ConfigInvalid, InvalidInput, NotFound, StoreUnavailable
 
 VERBS = {
+    "backup": "copy queue.db, also while the service runs",
     "bucket": "make the bucket and its policy, or check them",
     "demo": "the main job on embedded defaults: simulator, service, store, history",
+    "doctor": "look at everything, and say what to do about what is wrong",
     "history": "serve every generation ever made through Datasette",
     "reindex": "make index.db anew from what the store holds",
     "schema": "print the JSON schema of a request file",

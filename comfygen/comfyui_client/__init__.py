@@ -6,6 +6,7 @@
 
 from comfygen.comfyui_client.client import ComfyUIClient
 from comfygen.comfyui_client.objects import ObjectInfo
+from comfygen.comfyui_client.overdue import QueueTimeout, RunTimeout, WorkerDead
 from comfygen.comfyui_client.values import (
     OutputRef,
     Patience,
@@ -24,6 +25,9 @@ __all__ = [
     "Progress",
     "PromptState",
     "QueueState",
+    "QueueTimeout",
     "Result",
+    "RunTimeout",
     "Server",
+    "WorkerDead",
 ]

@@ -29,8 +29,8 @@ from comfygen.comfyui_client.values import (
     Result,
     Server,
 )
-from comfygen.comfyui_client.waiting import Waiting
-from comfygen.errors import ComfyUIError, ComfyUIUnavailable, PreflightFailed, Problem, PromptRefused
+from comfygen.comfyui_client.waiting import Waiting, lost
+from comfygen.errors import ComfyUIError, ComfyUIUnavailable, PreflightFailed, Problem, PromptLost, PromptRefused
 from comfygen.graph import Graph
 
 OBJECT_INFO_FRESH = 2.0  # seconds; a file added a moment ago is not in an older copy
@@ -226,13 +226,16 @@ class ComfyUIClient:
         *,
         on_progress: Callable[[Progress], None] | None = None,
         no_progress_timeout: float | None = None,
+        queue_timeout: float | None = None,
+        run_timeout: float | None = None,
         poll: float = 1.0,
     ) -> Result:
         """Wait until the prompt is over; its result if it ended well.
 
-        Raises ExecutionFailed (OutOfMemory), PromptInterrupted, PromptLost, PromptStalled, or ComfyUIUnavailable
-        when the server is gone for a few looks in a row. `on_progress` gets the newest progress, not every step.
-        One waiter per prompt; waiting for a prompt that an earlier process submitted works as well.
+        Raises ExecutionFailed (OutOfMemory), PromptInterrupted, PromptLost, PromptStalled (QueueTimeout, RunTimeout,
+        WorkerDead), or ComfyUIUnavailable when the server is gone for a few looks in a row. `on_progress` gets the
+        newest progress, not every step. One waiter per prompt; waiting for a prompt that an earlier process submitted
+        works as well.
         """
         self._feed.start()
         waiting = Waiting(
@@ -243,12 +246,22 @@ class ComfyUIClient:
             poll=poll,
             no_progress_timeout=no_progress_timeout,
             on_progress=on_progress,
+            queue_timeout=queue_timeout,
+            run_timeout=run_timeout,
         )
         result = await waiting.outcome()
         self._feed.forget(prompt_id)
         if result.error is not None:
             raise result.error
         return result
+
+    def lost(self, prompt_id: str) -> PromptLost:
+        """The error of a prompt that is absent after a while without the server: had it begun to run?"""
+        return lost(begun=self.has_begun(prompt_id))
+
+    def has_begun(self, prompt_id: str) -> bool:
+        """Whether the prompt was seen running, and not seen to end."""
+        return self._feed.listener(prompt_id).begun
 
     async def fetch(self, output: OutputRef, target: Path) -> int:
         """Write an output file to `target`; its size. OutputMissing when it is gone, empty or cut off."""

@@ -40,6 +40,12 @@ class Listener:
         self.heard_at: float | None = None
         self.ended_at: float | None = None
         self.cancelled = False  # by this client
+        self.ran = False  # the server has said so
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has begun to run, and was not said to have ended."""
+        return (self.ran or self.heard_at is not None) and self.ended_at is None
 
     def take(self, kind: str, data: Mapping[str, Any], now: float) -> None:
         """A message about this prompt."""

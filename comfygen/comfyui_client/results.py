@@ -13,6 +13,7 @@ Events: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 TRACEBACK_ENTRIES = 5  # the tail: the frames of the node itself
 TEXT_LIMIT = 2000  # an exception text can dump whole tensors
+LESS_MEMORY = "A smaller size, fewer frames or fewer models would need less memory."
 OUT_OF_MEMORY = ("out of memory", "allocation on device", "can't allocate memory", "not enough memory")
 
 
@@ -64,7 +65,8 @@ def _error(status: Mapping[str, Any], events: Events) -> ComfyUIError | None:
     """The error an entry tells of; an interrupted prompt differs from a failed one only by its messages."""
     if (interrupted := events.get("execution_interrupted")) is not None:
         where = _place(as_text(interrupted.get("node_id")), as_text(interrupted.get("node_type")))
-        return PromptInterrupted(f"The prompt was interrupted at {where}.")
+        hint = "Somebody stopped it in ComfyUI. To take a job back for good, use `comfygen cancel`."
+        return PromptInterrupted(f"The prompt was interrupted at {where}.", hint=hint)
     if (failed := events.get("execution_error")) is not None:
         return execution_error(failed)
     if status.get("status_str") == "error":
@@ -84,7 +86,7 @@ def execution_error(event: Mapping[str, Any]) -> ExecutionFailed:
         node_type=node_type,
         exception_type=kind,
         traceback=[_cut(as_text(frame)) for frame in as_list(event.get("traceback"))[-TRACEBACK_ENTRIES:]],
-        hint="A smaller size, fewer frames or fewer models would need less memory." if lacks_memory else None,
+        hint=LESS_MEMORY if lacks_memory else f"Look at node {node_id or '?'} of the workflow, and into ComfyUI's log.",
     )
 
 

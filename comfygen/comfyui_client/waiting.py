@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from comfygen.comfyui_client.feed import Listener
+from comfygen.comfyui_client.overdue import check_queue, check_run, stalled, worker_dead
 from comfygen.comfyui_client.values import Patience, Progress, PromptState, QueueState, Result
-from comfygen.errors import ComfyUIUnavailable, PromptInterrupted, PromptLost, PromptStalled
+from comfygen.errors import ComfyUIUnavailable, PromptInterrupted, PromptLost
 
 HINTED_GAP = 0.005  # at least this long between two looks when an end was announced …
 NUDGED_GAP = 0.1  # … and when only something changed, so that a chatty socket cannot make us ask all the time
@@ -21,6 +22,18 @@ class Questions(Protocol):
     async def state(self, prompt_id: str) -> PromptState: ...
     async def result(self, prompt_id: str) -> Result | None: ...
     async def queue(self) -> QueueState: ...
+
+
+def lost(*, begun: bool) -> PromptLost:
+    """The error of a prompt that the server does not know any more; it had begun to run, or was waiting."""
+    if begun:
+        return PromptLost(
+            "ComfyUI was restarted, or died, while it ran this prompt.", hint="ComfyUI's log tells why it ended."
+        )
+    return PromptLost(
+        "ComfyUI does not know the prompt any more, which was waiting in its queue.",
+        hint="ComfyUI was restarted, or somebody cleared its queue.",
+    )
 
 
 class Waiting:
@@ -36,6 +49,8 @@ class Waiting:
         poll: float,
         no_progress_timeout: float | None,
         on_progress: Callable[[Progress], None] | None,
+        queue_timeout: float | None = None,
+        run_timeout: float | None = None,
     ) -> None:
         self._prompt_id = prompt_id
         self._questions = questions
@@ -44,10 +59,12 @@ class Waiting:
         self._poll = poll
         self._no_progress_timeout = no_progress_timeout
         self._on_progress = on_progress
+        self._queue_timeout, self._run_timeout = queue_timeout, run_timeout
         self._reported: Progress | None = None
         self._looked_at = 0.0
         self._failures = 0
         self._absences = 0
+        self._pending_since: float | None = None
         self._running_since: float | None = None
         self._idle_since: float | None = None
 
@@ -98,14 +115,16 @@ class Waiting:
         if self._absences >= 2:
             raise self._lost()
         if state is PromptState.PENDING:
+            self._pending_since = self._pending_since or _now()
             await self._check_worker()
+            check_queue(_now() - self._pending_since, self._queue_timeout)
         elif state is PromptState.RUNNING:
             self._check_progress()
 
     def _lost(self) -> PromptLost | PromptInterrupted:
         if self._listener.cancelled:
             return PromptInterrupted("The prompt was cancelled before it ran.")
-        return PromptLost(f"ComfyUI knows nothing of prompt {self._prompt_id}: it was restarted, or its queue cleared.")
+        return lost(begun=self._listener.begun)
 
     async def _check_worker(self) -> None:
         """A dead worker thread shows itself only so: nothing runs although something is pending, for seconds."""
@@ -114,24 +133,21 @@ class Waiting:
             return
         self._idle_since = _now() if self._idle_since is None else self._idle_since
         if _now() - self._idle_since > self._patience.dead_worker:
-            raise PromptStalled(
-                f"ComfyUI runs nothing although prompts are pending, for {self._patience.dead_worker:g} s.",
-                hint="Its worker thread has died: restart ComfyUI.",
-            )
+            raise worker_dead(self._patience.dead_worker)
 
     def _check_progress(self) -> None:
         """Silence counts from the start of the run. Where the websocket tells nothing about this prompt (it was
         submitted over an earlier connection), silence proves little, and more of it is allowed."""
         now = _now()
         self._running_since = now if self._running_since is None else self._running_since
+        self._listener.ran = True
+        check_run(now - self._running_since, self._run_timeout)
         if self._no_progress_timeout is None:
             return
         allowed = self._no_progress_timeout * (1 if self._listener.hears else self._patience.unheard)
         quiet = now - max(self._running_since, self._listener.heard_at or 0.0)
         if quiet > allowed:
-            node = self._listener.tracker.progress.node
-            where = f" in node {node}" if node else ""
-            raise PromptStalled(f"Prompt {self._prompt_id} runs, but made no progress{where} for {quiet:.0f} s.")
+            raise stalled(quiet, self._listener.tracker.progress.node)
 
     def _report(self) -> None:
         progress = self._listener.tracker.progress

@@ -99,9 +99,11 @@ class Index:
             self._db.conn.close()
 
     def checkpoint(self) -> None:
-        """Copy the write-ahead log into the file and empty it, as far as readers let us."""
+        """Copy the write-ahead log into the file; empty it, if no reader needs it any more."""
         with translated(self.path):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, frames, copied = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and frames == copied:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def reset(self) -> None:
         """Forget everything, in one transaction and in the same file: readers see all of it or nothing."""

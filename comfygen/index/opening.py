@@ -25,7 +25,9 @@ PRAGMAS: Final = (
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA temp_store = MEMORY",
 )
-BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+# A lock, a full disk, a read-only one: it passes.
+AWAY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}
+AWAY_TOO: Final = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 BROKEN: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 REBUILT: Final = "Nothing is lost: it is rebuilt from the store."
 CHILDREN_FIRST: Final = ("generation_loras", "loras", "generations", "problems", "sources", migrations.migrations_table)
@@ -38,7 +40,7 @@ class IndexCorrupt(HistoryError):
 
 
 class IndexBusy(HistoryError):
-    """Somebody else is writing into the index."""
+    """The index cannot be written for now: somebody else writes into it, or its disk is full or read-only."""
 
     code = "index_busy"
     retryable = True
@@ -50,19 +52,23 @@ class IndexNewer(HistoryError):
     code = "index_newer"
 
 
+def _is_away(exc: sqlite3.Error) -> bool:
+    return _kind(exc) in AWAY or getattr(exc, "sqlite_errorcode", 0) in AWAY_TOO
+
+
 def _kind(exc: sqlite3.Error) -> int:
     return int(getattr(exc, "sqlite_errorcode", 0)) & 0xFF
 
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into HistoryError, damage into IndexCorrupt, a lock into IndexBusy."""
+    """Turns SQLite's errors into HistoryError, damage into IndexCorrupt, what passes into IndexBusy."""
     try:
         yield
     except sqlite3.Error as exc:
         if _kind(exc) in BROKEN:
             raise IndexCorrupt(f"{path} is damaged: {exc}.", hint=REBUILT) from exc
-        if _kind(exc) in BUSY:
+        if _is_away(exc):
             raise IndexBusy(f"{path} cannot be written now: {exc}.") from exc
         raise HistoryError(f"{path} cannot be used: {exc}.") from exc
 

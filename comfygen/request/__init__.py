@@ -1,5 +1,6 @@
 """Request: what a person asked for; request files parsed, validated, expanded, written and described."""
 
+from comfygen.request.cancel import parse_cancel
 from comfygen.request.check import MAX_JOBS, is_workflow
 from comfygen.request.expand import expand, jobs_of
 from comfygen.request.file import parse_requests, request_yaml
@@ -20,6 +21,7 @@ __all__ = [
     "jobs_of",
     "lora_json",
     "lora_text",
+    "parse_cancel",
     "parse_lora",
     "parse_requests",
     "request_schema",

@@ -50,8 +50,11 @@ def sidecar_key(key: str) -> str:
 
 def output_key(key: str) -> str | None:
     """The key of the output that a sidecar belongs to; None if the key is no sidecar's."""
+    if not key.endswith(SIDECAR_SUFFIX):
+        return None
     stem = key.removesuffix(SIDECAR_SUFFIX)
-    return stem if stem != key and PurePosixPath(stem).suffix else None
+    name = stem[stem.rfind("/") + 1 :]  # not pathlib, which interns every part of a million keys
+    return stem if 0 < name.rfind(".") < len(name) - 1 else None
 
 
 def base_name(*, output: str | None, workflow: str) -> str:

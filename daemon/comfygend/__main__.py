@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,7 +46,7 @@ def command(
         return
     if only_check:
         sys.exit(asyncio.run(_check(config)))
-    sys.exit(asyncio.run(serve(config, once=once, roles=only or ROLES)))
+    sys.exit(asyncio.run(serve(config, once=once, roles=only or ROLES, read=partial(load_config, path, environment()))))
 
 
 async def _check(config: Config) -> int:

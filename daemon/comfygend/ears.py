@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
-from comfygen.minio_client import MinioStore, Notifications
 from comfygen.store import Hint
+
+if TYPE_CHECKING:
+    from comfygen.minio_client import MinioStore, Notifications
 
 
 class Ear:

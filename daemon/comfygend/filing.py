@@ -36,28 +36,37 @@ class Filing:
         while True:
             seen = self.bell.rings
             rows = await self.ledger(lambda ledger: ledger.requests.unfiled())
-            filed = [await self._try(row) for row in rows]
-            if any(filed):
+            failed = {row.id: error for row in rows if (error := await self._try(row))}
+            self._tell(failed, rows)
+            if len(failed) < len(rows):
                 holds = self.inputs.holds
                 self.inputs.drop_all_but(await self.ledger(lambda ledger: ledger.jobs.inputs_in_use()), holds=holds)
             else:
                 await self.bell.after(seen, IDLE_SECONDS)
 
-    async def _try(self, row: RequestRow) -> bool:
+    def _tell(self, failed: Mapping[str, Exception], rows: Sequence[RequestRow]) -> None:
+        """The first one that cannot be put away is the trouble of its inbox; it ends when there is none."""
+        for inbox in {row.inbox for row in rows}:
+            first = next((row for row in rows if row.inbox == inbox and row.id in failed), None)
+            if first is None:
+                self.board.well(f"filing {inbox}")
+                continue
+            exc = failed[first.id]
+            hint = exc.hint if isinstance(exc, ComfyGenError) else "Is there space, and may the service write there?"
+            self.board.trouble(f"filing {inbox}", f"{first.name} cannot be put away: {exc}", hint)
+
+    async def _try(self, row: RequestRow) -> Exception | None:
         inbox = self.inboxes.get(row.inbox)
         try:
             if inbox is not None:
                 await inbox.file(await self._ending(row))
         except (ComfyGenError, OSError) as exc:
-            hint = exc.hint if isinstance(exc, ComfyGenError) else "Is there space, and may the service write there?"
-            self.board.trouble(f"filing {row.inbox}", f"{row.name} cannot be put away: {exc}", hint)
-            return False
+            return exc
         failpoint(Point.REPORTED)
         await self.ledger(lambda ledger: ledger.requests.filed(row.id))
-        self.board.well(f"filing {row.inbox}")
         log.info("request %s (%s) is %s", row.id, row.name, row.state)
         self.bell.ring()
-        return True
+        return None
 
     async def _ending(self, row: RequestRow) -> Ending:
         jobs = await self.ledger(lambda ledger: ledger.jobs.of_request(row.id))
@@ -67,6 +76,7 @@ class Filing:
             name=row.name,
             identity=row.identity,
             ok=row.state is RequestState.DONE,
+            again=row.tries > 1,
             report=report(row, jobs, told),
         )
 
@@ -80,7 +90,7 @@ class Filing:
 
 def report(row: RequestRow, jobs: Sequence[Job], outputs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """What `.result.json` or `.error.json` says: what was made, with which seeds, how long it took, what went wrong."""
-    error = row.error or next((job.error for job in jobs if job.error), None)
+    error = row.error or next((job.error for job in jobs if job.state is JobState.FAILED), None)
     told: dict[str, Any] = {"request": row.id, "name": row.name, "status": str(row.state)}
     if error is not None:
         told["error"] = error

@@ -1,4 +1,4 @@
-"""The service's small http server: /healthz, /status, and /hooks/bucket for notifications of the store."""
+"""The service's small http server: health and status, notifications of the store, and control."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from comfygen.errors import ConfigInvalid
+from comfygen.errors import ComfyGenError, ConfigInvalid, InvalidInput, NotFound
 from comfygend.board import Board
+from comfygend.control import Control, Told
+from comfygend.ledger import Conflict
 
 log = logging.getLogger(__name__)
 MAX_HOOK_BYTES = 8 * 2**20
+CONTROL_HEADER, CONTROL_VALUE = "X-ComfyGen", "control"
 Counts: TypeAlias = Callable[[], Awaitable[dict[str, object]]]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BOARD = web.AppKey("board", Board)
 COUNTS: web.AppKey[Counts] = web.AppKey("counts")
 
@@ -64,16 +68,74 @@ async def status(request: web.Request) -> web.Response:
     return web.json_response(request.app[BOARD].told() | await request.app[COUNTS]())
 
 
+def statuscode(error: ComfyGenError) -> int:
+    """The HTTP status that an error is answered with."""
+    codes = {NotFound: 404, Conflict: 409, InvalidInput: 400}
+    known = next((code for kind, code in codes.items() if isinstance(error, kind)), 500)
+    return 503 if error.retryable else known
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors as JSON. Whoever wants something done needs a header that no web page can send; browsers name the page's
+    origin with every POST, so that not even a page under our own name can."""
+    if request.method == "POST" and request.path != "/hooks/bucket":
+        ours = request.headers.get(CONTROL_HEADER) == CONTROL_VALUE and "Origin" not in request.headers
+        if not ours:
+            hint = f"Send the header `{CONTROL_HEADER}: {CONTROL_VALUE}`, and not from a web page."
+            return web.json_response(
+                {"error": {"code": "forbidden", "message": "Not allowed.", "hint": hint}}, status=403
+            )
+    try:
+        return await handler(request)
+    except ComfyGenError as error:
+        return web.json_response({"error": error.to_json()}, status=statuscode(error))
+
+
+def answering(tell: Callable[[web.Request], Awaitable[Told]]) -> Handler:
+    """A route that answers what it is told."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response(await tell(request))
+
+    return answer
+
+
+def add_control(router: web.UrlDispatcher, control: Control) -> None:
+    """The routes of control."""
+    gets: dict[str, Callable[[web.Request], Awaitable[Told]]] = {
+        "/jobs": lambda request: control.jobs(request.query.get("state", ""), request.query.get("limit", "100")),
+        "/jobs/{id}": lambda request: control.job(request.match_info["id"]),
+        "/requests/{id}": lambda request: control.request(request.match_info["id"]),
+    }
+    posts: dict[str, Callable[[web.Request], Awaitable[Told]]] = {
+        "/jobs/{id}/cancel": lambda request: control.cancel_job(request.match_info["id"]),
+        "/requests/{id}/cancel": lambda request: control.cancel_request(request.match_info["id"]),
+        "/requests/{id}/retry": lambda request: control.retry(request.match_info["id"]),
+        "/pause": lambda request: control.pause(),
+        "/resume": lambda request: control.resume(),
+        "/drain": lambda request: control.drain(),
+    }
+    for path, tell in gets.items():
+        router.add_get(path, answering(tell))
+    for path, tell in posts.items():
+        router.add_post(path, answering(tell))
+
+
 @asynccontextmanager
-async def serving(host: str, port: int, board: Board, counts: Counts, hooks: Hooks | None = None) -> AsyncIterator[int]:
+async def serving(
+    host: str, port: int, board: Board, counts: Counts, hooks: Hooks | None = None, control: Control | None = None
+) -> AsyncIterator[int]:
     """Serve until the context ends; gives the port. Raises ConfigInvalid when the address cannot be had."""
-    app = web.Application(client_max_size=MAX_HOOK_BYTES)
+    app = web.Application(client_max_size=MAX_HOOK_BYTES, middlewares=[guarded])
     app[BOARD], app[COUNTS] = board, counts
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/status", status)
     if hooks is not None:
         app[HOOKS] = hooks
         app.router.add_post("/hooks/bucket", bucket_hook)
+    if control is not None:
+        add_control(app.router, control)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey
@@ -119,7 +119,8 @@ class SpooledInputs:
         if self.folder.is_dir() and not self._holders and self.holds == holds:
             for path in self.folder.iterdir():
                 if path.name not in names:
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):  # one that cannot be deleted now is found again
+                        path.unlink()
 
 
 def _read(path: Path) -> bytes:

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from comfygen.errors import ComfyGenError, InboxError, InvalidInput
 from comfygen.pipeline import Kitchen, prepare, seeds
+from comfygen.request import parse_cancel
 from comfygend.bell import Bell
 from comfygend.board import Board
 from comfygend.failpoints import Point, failpoint
 from comfygend.inbox import Inbox, InboxItem
 from comfygend.inbox.drops import DropRefused
-from comfygend.ledger import Ledger, NewJob, RequestRow, RequestState
+from comfygend.ledger import Ledger, NewJob, RequestRow, RequestState, Switch, Withdrawn
 from comfygend.threads import OnThread
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 10.0
+DRAINING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """Takes requests out of one inbox. `bell` rings for every request that was accepted or refused."""
+    """Takes requests out of one inbox.
+
+    `bell` rings for every request that was accepted or refused; `again` is rung for one that is to be prepared anew.
+    """
 
     inbox: Inbox
     ledger: OnThread[Ledger]
@@ -31,18 +37,36 @@ class Intake:
     bell: Bell
     board: Board
     new_id: Callable[[], str]
+    again: Bell = field(default_factory=Bell)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         """Take every complete file, now and from now on, until cancelled."""
         await self._recover()
-        async for item in self.inbox.items():
-            try:
-                await self.take(item)
-            except InboxError as exc:
-                self.board.trouble(self.inbox.name, exc.message, exc.hint)
-            else:
-                self.board.well(self.inbox.name)
+        while True:
+            await self._until_open()
+            async with aclosing(self.inbox.items()) as items:  # left while draining, so that it looks anew afterwards
+                async for item in items:
+                    if not await self._tried(item):
+                        break
+
+    async def _tried(self, item: InboxItem) -> bool:
+        """Take an item; False when nothing is to be taken."""
+        try:
+            taken = await self.take(item)
+        except InboxError as exc:
+            self.board.trouble(self.inbox.name, exc.message, exc.hint)
+            return True
+        self.board.well(self.inbox.name)
+        return taken
+
+    async def _until_open(self) -> None:
+        """Wait while nothing new is to be taken."""
+        while True:
+            seen = self.bell.rings
+            if not await self.ledger(lambda ledger: ledger.orders.is_on(Switch.DRAINING)):
+                return
+            await self.bell.after(seen, DRAINING_SECONDS)
 
     async def _forget(self, row: RequestRow) -> None:
         """What cannot be taken out of the inbox is not ours: it stays where it is, and is found there again."""
@@ -63,8 +87,9 @@ class Intake:
     async def retry(self) -> None:
         """Prepare again, from time to time, what waits for a store that was away (an input image in it, say)."""
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
+            seen = self.again.rings
             await self._accept_received()
+            await self.again.after(seen, RETRY_SECONDS)
 
     async def _accept_received(self) -> None:
         for row in await self.ledger(lambda ledger: ledger.requests.received(self.inbox.name)):
@@ -78,9 +103,15 @@ class Intake:
     async def _body(self, row: RequestRow) -> bytes:
         return await self.ledger(lambda ledger: ledger.requests.body(row.id))
 
-    async def take(self, item: InboxItem) -> None:
-        """Receive, claim, prepare: each step durable before the next begins. Raises InboxError if it cannot be ours."""
-        row = await self.ledger(lambda ledger: ledger.requests.receive(item.arrival, self.new_id()))
+    async def take(self, item: InboxItem) -> bool:
+        """Receive, claim, prepare: each step durable before the next begins. False while nothing new is to be taken.
+
+        Raises InboxError if it cannot be ours.
+        """
+        row = await self.ledger(lambda ledger: self._received(ledger, item))
+        if row is None:
+            await self.inbox.decline(item)
+            return False
         failpoint(Point.RECEIVED)
         refusal: ComfyGenError | None = item.refusal
         try:
@@ -94,17 +125,30 @@ class Intake:
         async with self.one_at_a_time:  # before `retry` sees a claimed row whose refusal it does not know
             await self._claimed(row)
             await self._accept(row, item.arrival.body, refusal)
+        return True
+
+    def _received(self, ledger: Ledger, item: InboxItem) -> RequestRow | None:
+        """The item in the ledger; None, and nothing written, while draining."""
+        if ledger.orders.is_on(Switch.DRAINING):
+            return None
+        return ledger.requests.receive(item.arrival, self.new_id())
 
     async def _accept(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None = None) -> None:
         now = await self.ledger(lambda ledger: ledger.requests.get(row.id))
         if now.claimed and now.state is RequestState.RECEIVED:
             with self.kitchen.inputs.holding():
-                await self._decide(row, body, refusal)
+                try:
+                    await self._decide(row, body, refusal)
+                except Withdrawn as exc:
+                    log.info("request %s (%s) is given up: %s", row.id, row.name, exc)
 
     async def _decide(self, row: RequestRow, body: bytes, refusal: ComfyGenError | None) -> None:
         try:
             if refusal is not None:
                 raise refusal
+            if (unwanted := parse_cancel(body, file=row.name)) is not None:
+                await self._cancel(row, unwanted)
+                return
             prepared = await prepare(body, file=row.name, kitchen=self.kitchen, draw=seeds(row.id))
         except ComfyGenError as error:
             if error.retryable:
@@ -122,6 +166,12 @@ class Intake:
             failpoint(Point.ACCEPTED)
             log.info("request %s (%s) accepted: %d jobs", row.id, row.name, len(jobs))
         self.board.well(f"request {row.name}")
+        self.bell.ring()
+
+    async def _cancel(self, row: RequestRow, unwanted: str) -> None:
+        by = f"request {row.id} ({row.name})"
+        done = await self.ledger(lambda ledger: ledger.orders.cancel(unwanted, by=by, answering=row.id))
+        log.info("request %s (%s): %s", row.id, row.name, done.told())
         self.bell.ring()
 
 

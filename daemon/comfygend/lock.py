@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from comfygen.errors import ConfigInvalid, LedgerError
@@ -28,8 +28,9 @@ def locked(state_dir: Path) -> Iterator[None]:
             holder = path.read_text(encoding="utf-8").strip() or "unknown"
             hint = "Stop that one first, or choose another state_dir."
             raise LedgerError(f"Another service (pid {holder}) works with {state_dir}.", hint=hint) from exc
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        with suppress(OSError):  # a full disk: the lock holds without a name in it
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(handle)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 QUIET = ("aiobotocore", "botocore", "aiohttp.access", "watchfiles", "asyncio")
@@ -25,6 +26,32 @@ class TerminalFormatter(logging.Formatter):
         return escaped(super().format(record))
 
 
+class Flood(logging.Filter):
+    """Lets so many warnings of one kind pass in a while, and says later how many it has kept back.
+
+    Kinds are told apart by their text without what is filled into it, so that a thousand files with the same fault are
+    one kind. What is no warning passes always.
+    """
+
+    def __init__(self, *, most: int = 50, seconds: float = 60, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.most, self.seconds, self.clock = most, seconds, clock
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        if record.levelno < logging.WARNING:
+            return True
+        kind, now = (record.name, str(record.msg)), self.clock()
+        since, count = self._seen.get(kind, (now, 0))
+        if now - since >= self.seconds:
+            if (kept_back := count - self.most) > 0:
+                record.msg, record.args = f"{record.getMessage()} ({kept_back} more like it were not written)", None
+            since, count = now, 0
+        self._seen[kind] = since, count + 1
+        return count < self.most
+
+
 def escaped(text: str) -> str:
     """Text without control characters, which a prompt or a file name may have brought."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
@@ -37,6 +64,7 @@ def configure(environ: Mapping[str, str], *, level: str = "INFO") -> None:
         handler.setFormatter(JournalFormatter("%(name)s: %(message)s"))
     else:
         handler.setFormatter(TerminalFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    handler.addFilter(Flood())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

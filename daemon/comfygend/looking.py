@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from comfygen.errors import KeyInvalid, NoSuchKey, StoreError
 from comfygen.generation import MAX_SIDECAR_BYTES, Generation, SidecarUnreadable, read_sidecar
-from comfygen.generation.pictures import BARE, MAX_PICTURE_BYTES, read_picture
+from comfygen.generation.pictures import BARE, MAX_PICTURE_BYTES, PICTURE_SUFFIXES, read_picture
 from comfygen.index import Index
 from comfygen.sidecar import bare_url, output_key, sidecar_key
 from comfygen.store import Store
@@ -74,8 +74,13 @@ class Lookout:
     async def picture(self, key: str) -> Finding | None:
         """What a picture without a sidecar tells by itself; its sidecar's own word, if there is one by now."""
         sidecar = sidecar_key(key)
-        if await self._has(sidecar):
-            return await self._sidecar(sidecar, output_listed=True)
+        return await self._sidecar(sidecar, output_listed=True) if await self._has(sidecar) else await self._bare(key)
+
+    async def _bare(self, key: str) -> Finding:
+        """An output without a sidecar: a picture tells something by itself, nothing else does."""
+        if not key.lower().endswith(PICTURE_SUFFIXES):
+            return Gone(key=key)
+        sidecar = sidecar_key(key)
         try:
             content, stored = await self.store.get(key, max_bytes=MAX_PICTURE_BYTES)
         except NoSuchKey:
@@ -100,7 +105,7 @@ class Lookout:
         try:
             body, stored = await self.store.get(key, max_bytes=MAX_SIDECAR_BYTES)
         except NoSuchKey:
-            return Gone(key=str(output_key(key)))
+            return await self._bare(str(output_key(key)))
         except StoreError as exc:
             return await self._giant(key, exc, MAX_SIDECAR_BYTES)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ class Notify:
         usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(os.getpid()))
         ours = usec.isdigit() and pid == str(os.getpid())
         return cls(address=environ.get("NOTIFY_SOCKET", ""), watchdog_seconds=int(usec) / 2e6 if ours else None)
+
+    def reloading(self) -> None:
+        """A reload begins; READY ends it. systemd wants to know when, by the monotonic clock."""
+        self.say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def say(self, *lines: str) -> None:
         """Send assignments such as `READY=1`. A manager that does not listen is no reason to fail."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,23 +10,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfygen.comfyui_client import ComfyUIClient
-from comfygen.config import Config, StoreConfig
+from comfygen.config import Config, LimitsConfig, StoreConfig
+from comfygen.errors import InvalidInput
 from comfygen.folder_store import FolderStore
 from comfygen.index import Index, IndexCorrupt
-from comfygen.minio_client import MinioStore, StoreSettings
 from comfygen.pipeline import Kitchen
 from comfygen.resources import Library
 from comfygen.store import Store
 from comfygend.backends import Backend
 from comfygend.bell import Bell
 from comfygend.board import Board
+from comfygend.control import Control
 from comfygend.ears import Ear
 from comfygend.filing import Filing
 from comfygend.heritage import Heritage
 from comfygend.inbox import Inbox
-from comfygend.inbox.bucket import BucketInbox
 from comfygend.inbox.drops import write_durably
 from comfygend.inbox.folder import FolderInbox
 from comfygend.indexer import Indexer
@@ -33,10 +35,16 @@ from comfygend.inputs import SpooledInputs
 from comfygend.intake import Intake
 from comfygend.ledger import Job, Ledger, request_id
 from comfygend.looking import Lookout
+from comfygend.patience import PatientLedger
 from comfygend.publisher import Publisher
 from comfygend.spool import Spool
 from comfygend.threads import OnThread
 from comfygend.worker import Worker
+
+if TYPE_CHECKING:  # aiobotocore is half of the time to start: it is imported when there is a bucket
+    from comfygend.inbox.bucket import BucketInbox
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,33 @@ class Parts:
     filing: Filing
     indexer: Indexer
     spool: Spool
+    control: Control
+
+    def limit(self, limits: LimitsConfig) -> None:
+        """Take over the limits that may change while everything runs."""
+        for worker in self.workers:
+            worker.attempts, worker.stall_seconds = limits.attempts, limits.stall_seconds
+            worker.spool_bytes, worker.queue_timeout = limits.spool_bytes, limits.queue_timeout
+        for inbox in self.inboxes:
+            inbox.rescan_seconds = limits.rescan_seconds
+            if isinstance(inbox, FolderInbox):
+                inbox.settle_seconds = limits.settle_seconds
+        self.indexer.reconcile_seconds = limits.reconcile_seconds
+
+
+def open_library(config: Config, board: Board) -> Library:
+    """Workflows and presets, all read once, so that one which breaks later has a last good version."""
+
+    def tell(name: str, error: InvalidInput | None) -> None:
+        if error is None:
+            board.well(name)
+        else:
+            board.trouble(name, error.message, "Its last good version is used until it is mended.")
+
+    library = Library(config.workflows, config.presets, tell=tell)
+    for problem in library.check():
+        log.warning("%s", problem)
+    return library
 
 
 def open_index(path: Path) -> Index:
@@ -74,6 +109,8 @@ async def open_store(config: StoreConfig) -> AsyncIterator[tuple[Store, str]]:
         async with FolderStore(config.folder, public_url=config.public_url) as folder:
             yield folder, f"folder:{config.folder}"
     else:
+        from comfygen.minio_client import MinioStore, StoreSettings
+
         async with MinioStore.open(StoreSettings.of(config)) as bucket:
             yield bucket, f"bucket:{config.bucket}/{config.prefix}"
 
@@ -90,18 +127,18 @@ def owner_token(state_dir: Path) -> str:
 async def open_parts(config: Config) -> AsyncIterator[Parts]:
     """Open everything. Raises ComfyGenError for what must work at the start: servers that are away need not."""
     async with AsyncExitStack() as stack:
-        library = Library(config.workflows, config.presets)
         board, bell = Board(), Bell()
-        ledger = await stack.enter_async_context(OnThread("ledger", lambda: Ledger.open(config.queue_db)))
+        library = open_library(config, board)
+        ledger = await stack.enter_async_context(PatientLedger(lambda: Ledger.open(config.queue_db), board))
         index = await stack.enter_async_context(OnThread("index", lambda: open_index(config.index_db)))
         store, source = await stack.enter_async_context(open_store(config.store))
         inboxes, ears = await _inboxes(config, stack, ledger)
         by_name = {inbox.name: inbox for inbox in inboxes}
-        prefixes = [(inbox.store, inbox.prefix) for inbox in inboxes if isinstance(inbox, BucketInbox)]
+        prefixes = [(ear.store, ear.prefix) for ear in ears]
         folders = [*(place.folder for place in config.inbox if place.folder is not None), *config.inputs]
         inputs = SpooledInputs(config.state_dir / "inputs", allowed=folders, store=store, prefixes=prefixes)
         spool = Spool(config.spool)
-        ear = Ear(store) if isinstance(store, MinioStore) else None
+        ear = _ear(store)
         indexer = Indexer(
             Lookout(store=store, index=index, source=source),
             board=board,
@@ -113,6 +150,7 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         backends = tuple(Backend(name=client.url, client=client, board=board) for client in clients)
         kitchen = Kitchen(library=library, inputs=inputs)
         is_ours = partial(_is_ours, ledger, by_name)
+        intakes = tuple(_intake(inbox, ledger, kitchen, bell, board) for inbox in inboxes)
         yield Parts(
             config=config,
             board=board,
@@ -121,7 +159,7 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
             library=library,
             inboxes=inboxes,
             ears=(*((ear,) if ear else ()), *ears),
-            intakes=tuple(_intake(inbox, ledger, kitchen, bell, board) for inbox in inboxes),
+            intakes=intakes,
             backends=backends,
             workers=tuple(
                 _worker(config, backend, ledger, spool, inputs, bell, Heritage(store=store), is_ours)
@@ -133,6 +171,13 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
             filing=Filing(inboxes=by_name, ledger=ledger, inputs=inputs, bell=bell, board=board),
             indexer=indexer,
             spool=spool,
+            control=Control(
+                ledger=ledger,
+                bell=bell,
+                inboxes=by_name,
+                again={intake.inbox.name: intake.again.ring for intake in intakes},
+                backends=backends,
+            ),
         )
 
 
@@ -144,6 +189,15 @@ async def _is_ours(ledger: OnThread[Ledger], inboxes: Mapping[str, Inbox], job: 
         return True
     await ledger(lambda ledger: ledger.requests.withdraw(row.id))
     return False
+
+
+def _ear(store: Store) -> Ear | None:
+    """What a bucket's notifications are heard with; a folder watches itself."""
+    if isinstance(store, FolderStore):
+        return None
+    from comfygen.minio_client import MinioStore
+
+    return Ear(store) if isinstance(store, MinioStore) else None
 
 
 def _excluded(config: Config) -> tuple[str, ...]:
@@ -162,6 +216,8 @@ async def _inboxes(
         if place.folder is not None:
             found.append(_folder_inbox(config, place.folder))
         else:
+            from comfygen.minio_client import MinioStore, StoreSettings
+
             root = replace(StoreSettings.of(config.store), prefix="")
             ear = Ear(await stack.enter_async_context(MinioStore.open(root)), str(place.prefix))
             ears.append(ear)
@@ -178,6 +234,8 @@ def _folder_inbox(config: Config, folder: Path) -> FolderInbox:
 
 
 def _bucket_inbox(config: Config, ear: Ear, after: str, ledger: OnThread[Ledger]) -> BucketInbox:
+    from comfygend.inbox.bucket import BucketInbox
+
     async def body_of(request: str) -> bytes:
         return await ledger(lambda ledger: ledger.requests.body(request))
 
@@ -230,4 +288,5 @@ def _worker(
         attempts=config.limits.attempts,
         stall_seconds=config.limits.stall_seconds,
         spool_bytes=config.limits.spool_bytes,
+        queue_timeout=config.limits.queue_timeout,
     )

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from comfygen.errors import ComfyGenError, KeyInvalid, StoreError
+from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey, StoreError
 from comfygen.sidecar import Made, make_sidecar, sidecar_key
 from comfygen.store import Store
 from comfygend.bell import Bell
@@ -49,6 +49,7 @@ class Publisher:
         failures = 0
         while True:
             seen = self.bell.rings
+            await self._discard()
             jobs = await self.ledger(lambda ledger: ledger.jobs.spooled())
             if not jobs:
                 await self.bell.after(seen, IDLE_SECONDS)
@@ -63,6 +64,29 @@ class Publisher:
                 self.board.well("store")
             if not any(results):
                 await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
+
+    async def _discard(self) -> None:
+        """Nothing is left of jobs that were cancelled after they had run; between two rounds nobody publishes them."""
+        for job in await self.ledger(lambda ledger: ledger.orders.unwanted()):
+            await asyncio.to_thread(self.spool.drop, job)
+            outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job))  # noqa: B023
+            try:
+                for key in (key for output in outputs for key in (sidecar_key(output.key), output.key)):
+                    await self._remove(key)
+            except StoreError as exc:
+                self.board.trouble("store", exc.message, exc.hint or "Outputs wait in the spool; nothing is lost.")
+                return
+            await self.ledger(lambda ledger: ledger.orders.discarded(job))  # noqa: B023
+            log.info("job %s was cancelled after it had run: its outputs are discarded", job)
+
+    async def _remove(self, key: str) -> None:
+        """Remove what an attempt to publish may have put there."""
+        try:
+            await self.store.head(key)
+        except NoSuchKey:
+            return
+        await self.store.delete(key)
+        self.look(key)
 
     async def _try(self, job: Job) -> bool:
         """Publish one job; False when the store would not take it now. It stays in the spool until it does."""

@@ -6,26 +6,32 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from comfygen.config import Config, environment, split_address
+from comfygend.backups import Backups
 from comfygend.bell import Bell
 from comfygend.http import Hooks, serving
-from comfygend.ledger import JobState, RequestRow
+from comfygend.ledger import JobState, RequestRow, Switch
 from comfygend.lock import locked
 from comfygend.notify import Notify
 from comfygend.parts import Parts, open_parts
 from comfygend.reconcile import Tally
+from comfygend.reloading import Reloading
 from comfygend.sweeping import Sweeping
+from comfygend.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 ROLES = ("inbox", "worker", "publisher", "indexer")
 GRACE_SECONDS = 10.0
 LOOK_SECONDS = 0.05
+EVERY = "every"  # the role of loops that run whatever roles were chosen
 FIRST_STOPPED = ("inbox", "worker")
+HOPELESS = {"store", "index", "ledger"}  # while these are in trouble, a stop waits for nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +60,33 @@ def loops(parts: Parts, roles: Collection[str]) -> Iterator[Loop]:
     yield Loop(name="listen", role="indexer", run=parts.indexer.listen)
     yield Loop(name="look", role="indexer", run=parts.indexer.look)
     yield Loop(name="reconcile", role="indexer", run=parts.indexer.reconcile)
+    backups = Backups(source=parts.config.queue_db, folder=parts.config.state_dir / "backups", board=parts.board)
+    yield Loop(name="backups", role=EVERY, run=backups.run)
+    yield Loop(name="upkeep", role=EVERY, run=_upkeep(parts).run)
 
 
-async def serve(config: Config, *, once: bool = False, roles: Collection[str] = ROLES) -> int:
-    """Run the service until it is told to stop, or with `once` until everything is done.
+def _upkeep(parts: Parts) -> Upkeep:
+    index = parts.indexer.lookout.index
+    logs: dict[Path, Callable[[], Awaitable[None]]] = {
+        _log_of(parts.config.queue_db): lambda: parts.ledger(lambda ledger: ledger.checkpoint()),
+        _log_of(parts.config.index_db): lambda: index(lambda index: index.checkpoint()),
+    }
+    return Upkeep(folder=parts.config.state_dir, logs=logs, board=parts.board)
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}-wal")
+
+
+async def serve(
+    config: Config,
+    *,
+    once: bool = False,
+    roles: Collection[str] = ROLES,
+    read: Callable[[], Config] | None = None,
+) -> int:
+    """Run the service until it is told to stop, or with `once` until everything is done. `read` gives the configuration
+    anew, for a reload.
 
     Gives the exit code: 0, or 1 when during a run with `once` a request failed or could not be taken out of its inbox.
     Raises ComfyGenError when it cannot start, and a group of errors when a loop failed.
@@ -68,11 +97,20 @@ async def serve(config: Config, *, once: bool = False, roles: Collection[str] = 
             await _recover(parts)
             host, port = split_address(config.http)
             _tell(parts)
-            async with serving(host, port, parts.board, lambda: _counts(parts), _hooks(parts)) as bound:
-                log.info("serving http://%s:%d/status", host, bound)
-                notify.say("READY=1", "STATUS=working")
+            async with serving(host, port, parts.board, lambda: _counts(parts), _hooks(parts), parts.control) as bound:
                 done = partial(_is_done, parts, roles) if once else None
-                await _run(parts, [loop for loop in loops(parts, roles) if loop.role in roles], done, notify)
+                reloading = Reloading(
+                    config=config,
+                    read=read or (lambda: config),
+                    apply=parts.limit,
+                    check=parts.library.check,
+                    board=parts.board,
+                    notify=notify,
+                )
+                reload = Loop(name="reload", role=EVERY, run=reloading.run)
+                chosen = [loop for loop in (*loops(parts, roles), reload) if loop.role in {*roles, EVERY}]
+                place = f"http://{host}:{bound}/status"
+                await run(parts, chosen, done, notify, reload=reloading.asked.set, place=place)
             failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
             stuck = any(inbox.name in parts.board.troubles for inbox in parts.inboxes)
     return 1 if once and (failed or stuck) else 0
@@ -120,15 +158,27 @@ def _hooks(parts: Parts) -> Hooks | None:
 
 
 async def _counts(parts: Parts) -> dict[str, object]:
-    return {"ledger": asdict(await parts.ledger(lambda ledger: ledger.counts()))}
+    counts = asdict(await parts.ledger(lambda ledger: ledger.counts()))
+    return {"ledger": counts} | await parts.control.switches()
 
 
-async def _run(parts: Parts, chosen: list[Loop], done: Callable[[], Awaitable[bool]] | None, notify: Notify) -> None:
+async def run(
+    parts: Parts,
+    chosen: Sequence[Loop],
+    done: Callable[[], Awaitable[bool]] | None,
+    notify: Notify,
+    *,
+    reload: Callable[[], None] = lambda: None,
+    place: str = "nothing",
+) -> None:
+    """Run loops until a signal asks for a stop or all is `done`. Raises a group of errors when one failed or ended."""
     stop = asyncio.Event()
-    with _signals(stop):
+    with _signals(stop, reload):
+        log.info("serving %s", place)  # not before signals are heeded
+        notify.say("READY=1", "STATUS=working")
         async with asyncio.TaskGroup() as group:
             tasks = {group.create_task(_named(loop), name=loop.name): loop for loop in chosen}
-            watch = [group.create_task(_watchdog(notify), name="watchdog")]
+            watch = [group.create_task(_watchdog(notify, parts), name="watchdog")]
             if done is not None:
                 watch.append(group.create_task(_until(done, parts.bell, stop), name="once"))
             await stop.wait()
@@ -149,20 +199,25 @@ async def _stop(parts: Parts, tasks: dict[asyncio.Task[None], Loop]) -> None:
     What runs on a ComfyUI goes on there, and is found again at the next start.
     """
     log.info("stopping")
+    roles = {loop.role for loop in tasks.values()}
     for task, loop in tasks.items():
         if loop.role in FIRST_STOPPED and not loop.name.startswith(("filing", "claims")):
             task.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
-            while not parts.board.troubles.keys() & {"store", "index"} and not await _is_quiet(parts):
+            while not parts.board.troubles.keys() & HOPELESS and not await _is_quiet(parts, roles):
+                parts.bell.ring()  # who was cancelled may have written something down, and told nobody
                 await asyncio.sleep(LOOK_SECONDS)
     for task in tasks:
         task.cancel()
 
 
-async def _is_quiet(parts: Parts) -> bool:
+async def _is_quiet(parts: Parts, roles: Collection[str]) -> bool:
+    """Whether those who may end what they do have nothing left to do."""
     counts = await parts.ledger(lambda ledger: ledger.counts())
-    return not counts.jobs.get(JobState.GENERATED) and not counts.unfiled and not parts.indexer.pending.keys
+    generated, hints = counts.jobs.get(JobState.GENERATED, 0), len(parts.indexer.pending.keys)
+    left = {"publisher": generated, "inbox": counts.unfiled, "indexer": hints}
+    return not any(left[role] for role in left if role in roles)
 
 
 async def _until(done: Callable[[], Awaitable[bool]], bell: Bell, stop: asyncio.Event) -> None:
@@ -178,7 +233,8 @@ async def _is_done(parts: Parts, roles: Collection[str]) -> bool:
     """Whether the inboxes are empty and all that may run now is published, filed and indexed, as far as roles run."""
     if await _is_busy(parts, roles):
         return False
-    empty = "inbox" not in roles or all(inbox.is_empty() for inbox in parts.inboxes)
+    closed = "inbox" not in roles or (await parts.control.switches())[Switch.DRAINING] is not None
+    empty = closed or all(inbox.is_empty() for inbox in parts.inboxes)
     indexed = "indexer" not in roles or parts.indexer.is_idle
     return empty and indexed and not await _is_busy(parts, roles)  # something may have come in between
 
@@ -190,16 +246,17 @@ async def _is_busy(parts: Parts, roles: Collection[str]) -> bool:
     return any(left[role] for role in left if role in roles)
 
 
-async def _watchdog(notify: Notify) -> None:
-    """Tell the service manager that the event loop turns."""
+async def _watchdog(notify: Notify, parts: Parts) -> None:
+    """Tell the service manager that the event loop and the ledger's thread turn: if either hangs, nothing is told."""
     while True:
+        await parts.ledger(lambda ledger: None)
         notify.say("WATCHDOG=1")
         await asyncio.sleep(notify.watchdog_seconds or 3600)
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for a stop; the second one ends the process at once."""
+def _signals(stop: asyncio.Event, reload: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for a stop; the second one ends the process at once. SIGHUP asks for a reload."""
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
@@ -208,10 +265,11 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             signal.raise_signal(signal.SIGTERM)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
+    handlers = {signal.SIGTERM: ask, signal.SIGINT: ask, signal.SIGHUP: reload}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handlers:
             loop.remove_signal_handler(number)

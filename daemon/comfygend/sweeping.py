@@ -7,9 +7,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from comfygen.errors import StoreError
-from comfygen.minio_client import MinioStore
+
+if TYPE_CHECKING:
+    from comfygen.minio_client import MinioStore
 
 log = logging.getLogger(__name__)
 OLD = timedelta(days=1)

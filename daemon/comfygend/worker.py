@@ -15,6 +15,7 @@ from comfygen.errors import (
     ComfyUIError,
     ComfyUIUnavailable,
     LedgerError,
+    OutputMissing,
     PreflightFailed,
     PromptLost,
     PromptStalled,
@@ -27,8 +28,11 @@ from comfygend.bell import Bell
 from comfygend.failpoints import Point, failpoint
 from comfygend.heritage import Heritage
 from comfygend.inputs import SpooledInputs
-from comfygend.ledger import Job, JobState, Ledger, Withdrawn
-from comfygend.retry import Again, backoff, judge
+from comfygend.ledger import Job, JobState, Ledger, Output, Switch, Withdrawn
+from comfygend.logs import escaped
+from comfygend.outcomes import check_outputs, explained, timings_of
+from comfygend.recalls import Recalls
+from comfygend.retry import Again, Quarantine, backoff, judge
 from comfygend.spool import Spool, SpoolUnwritable
 from comfygend.threads import OnThread
 
@@ -38,7 +42,13 @@ SECOND_LOOK_SECONDS = 1.0
 FIRST_DELAY, LONGEST_DELAY = 0.25, 15.0
 
 
-@dataclass(frozen=True, kw_only=True)
+class NotSent(ComfyGenError):
+    """A job cannot be sent now, and certainly was not: it goes back into the queue, for whoever can."""
+
+    code = "not_sent"
+
+
+@dataclass(eq=False, kw_only=True)
 class Worker:
     """Works for one backend, with two jobs in hand: one runs while the next one waits in ComfyUI's queue."""
 
@@ -53,13 +63,16 @@ class Worker:
     attempts: int
     stall_seconds: float
     spool_bytes: int
+    queue_timeout: float = 86_400.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     hands: int = 2
 
     async def run(self) -> None:
         """Finish what was begun before a restart, then take one job after the other, until cancelled."""
         begun = await self.ledger(lambda ledger: ledger.jobs.taken(self.backend.name))
+        recalls = Recalls(backend=self.backend, ledger=self.ledger, bell=self.bell)
         async with asyncio.TaskGroup() as group:
+            group.create_task(recalls.run(), name=f"{self.backend.name} recalls")
             for hand in range(self.hands):
                 group.create_task(self._hand(begun), name=f"{self.backend.name} hand {hand}")
 
@@ -93,6 +106,7 @@ class Worker:
             await self._through(job, resumed=resumed)
         except Withdrawn as exc:
             log.info("job %s is given up: %s", job.id, exc)
+            await self.ledger(lambda ledger: ledger.orders.recall(job.id))
             await asyncio.to_thread(self.spool.drop, job.id)
         finally:
             self.backend.running.pop(job.id, None)
@@ -105,8 +119,12 @@ class Worker:
                 delays += 1
                 await asyncio.sleep(backoff(delays, random.random(), first=FIRST_DELAY, longest=LONGEST_DELAY))
                 job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
+                if job.state is JobState.CANCELLED:
+                    raise Withdrawn(f"{job.id} is cancelled.")
         except LedgerError:
             raise  # what the ledger cannot do is nothing against the job
+        except NotSent as exc:
+            await self._put_back(job, exc.message, seconds=0)
         except StoreError as exc:
             await self._put_back(job, exc.code, seconds=IDLE_SECONDS)
         except ComfyGenError as error:
@@ -114,6 +132,8 @@ class Worker:
 
     async def _tried(self, job: Job, *, resumed: bool) -> bool:
         """One try; False when it has to wait for the backend or for the spool's disk, which is nothing against it."""
+        if not resumed and not self.backend.reached.is_set():
+            raise NotSent("The backend went away before the job was sent.")
         await self.backend.reached.wait()
         try:
             await self._attempt(job, resumed=resumed)
@@ -136,9 +156,9 @@ class Worker:
         failpoint(Point.SUBMITTED)
         result = await self._wait(job)
         failpoint(Point.RAN)
-        outputs = await self.spool.collect(self.backend.client, job, result.outputs)
+        outputs = await self._collect(job, result)
         failpoint(Point.FETCHED)
-        timings = _timings(result) | {"comfyui_version": self._version(), "simulated": self._simulated()}
+        timings = timings_of(result) | {"comfyui_version": self._version(), "simulated": self._simulated()}
         await self.ledger(lambda ledger: ledger.jobs.generated(job.id, outputs, timings))
         failpoint(Point.GENERATED)
         log.info("job %s generated: %d outputs", job.id, len(outputs))
@@ -151,7 +171,9 @@ class Worker:
         if await self._is_known(job):
             return job
         if job.state is JobState.SUBMITTED:
-            raise PromptLost(hint="ComfyUI was restarted, or its queue was cleared.")
+            raise self.backend.client.lost(str(job.prompt_id))
+        if await self.ledger(lambda ledger: ledger.orders.is_on(Switch.PAUSED)):
+            raise NotSent("No prompts are started now.")
         return await self.ledger(lambda ledger: ledger.jobs.again(job.id, self.backend.name, "never arrived"))
 
     async def _has_heritage(self, job: Job) -> bool:
@@ -168,8 +190,12 @@ class Worker:
 
     async def _submit(self, job: Job, *, known: bool) -> None:
         if not known:
-            graph = await self._ready(job)
-            await self.backend.client.preflight(graph)
+            try:
+                graph = await self._ready(job)
+                await self.backend.client.preflight(graph)
+            except ComfyUIUnavailable as exc:
+                self.backend.lost(exc)
+                raise NotSent("The backend went away before the job was sent.") from exc
             if not await self.is_ours(job):
                 raise Withdrawn("Another service has taken its request over.")
             await self.backend.client.submit(graph, prompt_id=str(job.prompt_id))
@@ -191,8 +217,20 @@ class Worker:
         def tell(progress: Progress) -> None:
             self.backend.running[job.id] = f"{progress.fraction:.0%}"
 
-        patience = job.request.timeout or self.stall_seconds
-        return await self.backend.client.wait(str(job.prompt_id), on_progress=tell, no_progress_timeout=patience)
+        return await self.backend.client.wait(
+            str(job.prompt_id),
+            on_progress=tell,
+            no_progress_timeout=self.stall_seconds,
+            queue_timeout=self.queue_timeout,
+            run_timeout=job.request.timeout,
+        )
+
+    async def _collect(self, job: Job, result: Result) -> list[Output]:
+        check_outputs(job.plan, result)
+        try:
+            return await self.spool.collect(self.backend.client, job, result.outputs)
+        except OutputMissing as exc:
+            raise explained(exc, result) from exc
 
     async def _judge(self, job: Job, error: ComfyGenError) -> None:
         """What becomes of a job after an error."""
@@ -204,16 +242,27 @@ class Worker:
             if len(refused) < self.backends:
                 await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=error.code))
                 return
-        verdict = judge(error, failures=job.failures, limit=self.attempts, chance=random.random())
+        crashes = job.crashes + await self._crashed(job, error)
+        verdict = judge(error, failures=job.failures, limit=self.attempts, chance=random.random(), crashes=crashes)
         if not isinstance(verdict, Again):
-            log.warning("job %s failed: %s", job.id, error)
-            plain = error.to_json() | {"attempts": job.attempt, "backend": self.backend.name}
-            await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
+            await self._fail(job, verdict.error() if isinstance(verdict, Quarantine) else error)
             return
-        log.warning("job %s is tried again: %s", job.id, error)
+        log.warning("job %s is tried again: %s", job.id, escaped(str(error)))
         if verdict.free:
             await self._free()
         await self._put_back(job, error.code, seconds=verdict.seconds, failed=verdict.counted)
+
+    async def _fail(self, job: Job, error: ComfyGenError) -> None:
+        log.warning("job %s failed: %s", job.id, escaped(str(error)))
+        plain = error.to_json() | {"attempts": job.attempt, "backend": self.backend.name}
+        await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
+
+    async def _crashed(self, job: Job, error: ComfyGenError) -> bool:
+        """Whether ComfyUI died while it ran this very job; that is written down."""
+        if not isinstance(error, PromptLost) or not self.backend.client.has_begun(str(job.prompt_id)):
+            return False
+        await self.ledger(lambda ledger: ledger.jobs.crashed(job.id))
+        return True
 
     async def _put_back(self, job: Job, reason: str, *, seconds: float, failed: bool = False) -> None:
         later = self.now() + timedelta(seconds=seconds)
@@ -223,6 +272,8 @@ class Worker:
         """Take a prompt that does not get on out of the way of the next one."""
         try:
             await self.backend.client.cancel(str(job.prompt_id))
+        except ComfyUIUnavailable:
+            await self.ledger(lambda ledger: ledger.orders.recall_prompt(str(job.prompt_id), self.backend.name))
         except ComfyUIError as exc:
             log.warning("%s did not cancel job %s: %s", self.backend.name, job.id, exc)
 
@@ -237,18 +288,3 @@ class Worker:
 
     def _simulated(self) -> bool:
         return bool(self.backend.server and self.backend.server.simulated)
-
-
-def _timings(result: Result) -> dict[str, object]:
-    """When the prompt ran by the server's clock, and for how long."""
-    if result.started is None or result.finished is None:
-        return {}
-    try:
-        moments = {"started_at": _moment(result.started), "finished_at": _moment(result.finished)}
-    except (ValueError, OverflowError, OSError):
-        return {}  # a clock of no year that we know
-    return moments | {"run_seconds": round((result.finished - result.started) / 1000, 3)}
-
-
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,31 +1,30 @@
-"""Figures of a benchmark: quantiles, in a line that says what they are."""
+"""Figures: quantiles of what was measured as lines of a small table, beside the floor of the same run."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+
+HEAD = f"{'milliseconds':46}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}{'n':>7}"
 
 
 def line(what: str, seconds: Sequence[float]) -> str:
-    """Median, 95th and 99th percentile and maximum, in milliseconds."""
+    """One line of the table."""
     ordered = sorted(seconds)
-
-    def at(share: float) -> float:
-        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-    shown = "  ".join(
-        f"{name} {value:8.2f}" for name, value in (("p50", at(0.5)), ("p95", at(0.95)), ("p99", at(0.99)))
-    )
-    return f"{what:48} {shown}  max {1000 * ordered[-1]:8.2f}  ms  (n={len(ordered)})"
+    shares = (0.5, 0.95, 0.99, 1.0)
+    shown = "".join(f"{1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]:9.2f}" for share in shares)
+    return f"{what:46}{shown}{len(ordered):7}"
 
 
-def ratio(ours: Sequence[float], floor: Sequence[float]) -> str:
-    """How many times the floor our median is."""
-    return f"{statistics.median(ours) / statistics.median(floor):.1f} times the floor"
+def ratio(what: str, ours: Sequence[float], floor: Sequence[float]) -> str:
+    """By how much our median is more than the floor's."""
+    here, there = statistics.median(ours), statistics.median(floor)
+    return f"{what}: {here / there:.1f} times the floor, {1000 * (here - there):.1f} ms more"
 
 
-def resident(pid: int) -> tuple[float, float]:
+def resident(pid: int | str = "self") -> tuple[float, float]:
     """Resident memory of a process now, and at its highest, in MiB."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:  # noqa: PTH123
-        told = dict(each.split(":", 1) for each in status)
-    return tuple(int(told[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    told = dict(each.split(":", 1) for each in lines if each.startswith(("VmRSS", "VmHWM")))
+    return int(told["VmRSS"].split()[0]) / 1024, int(told["VmHWM"].split()[0]) / 1024

@@ -1,25 +1,42 @@
 """From a foreign client's PUT of a sidecar to its row in Datasette's JSON; the floor is a bare listener's event.
 
-python -m tests.benchmarks.put_to_row [N]
+python -m tests.benchmarks.put_to_row [--n 500]
+
+Double, service, Datasette and this process, which writes with boto3, are four processes. The clock starts when the PUT
+is answered (the server sends the event before that), and also when it begins. minio-py listens beside the service: when
+it has the event, nobody could have known of the object earlier. A row counts as visible when Datasette answers with it,
+so that each figure includes such an answer; the last line of the table is the answer alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
+import queue
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import boto3
+from minio import Minio
 
 from comfygen.config import load_config
 from comfygen.datasette import history_command
-from tests.acceptance.harness import Buckets, House, house, until
-from tests.benchmarks.figures import line, ratio
+from tests.acceptance.harness import Buckets, House, until
+from tests.benchmarks.figures import HEAD, line, ratio
+from tests.benchmarks.sidecars import sidecars
 from tests.minio_double.process import double_process
+
+BUCKET, ACCESS, SECRET = "comfy-gen", "comfygen", "comfygen-secret"
+NOBODY = "http://127.0.0.1:9"  # no ComfyUI is needed
+PAUSE = 0.02
 
 
 class Elsewhere(Buckets):
@@ -31,83 +48,125 @@ class Elsewhere(Buckets):
     @property
     def config(self) -> str:
         return (
-            f"inbox:\n  - prefix: requests/\nstore:\n  endpoint: {self.endpoint}\n  bucket: comfy-gen\n"
-            "  access_key: comfygen\n  secret_key: comfygen-secret\n"
+            f"inbox:\n  - prefix: requests/\nstore:\n  endpoint: {self.endpoint}\n  bucket: {BUCKET}\n"
+            f"  access_key: {ACCESS}\n  secret_key: {SECRET}\n"
         )
 
 
-def sidecar(n: int) -> bytes:
-    return json.dumps({"timestamp": "2026-01-04T01:10:32Z", "prompt": f"lake {n}", "seed": n}).encode()
+class Foreign:
+    """Somebody who writes into the bucket without us, and somebody who listens."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._s3 = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=ACCESS,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
+        place = urlsplit(endpoint).netloc
+        self._minio = Minio(endpoint=place, access_key=ACCESS, secret_key=SECRET, secure=False, region="us-east-1")
+        self._heard: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        events = ("s3:ObjectCreated:*",)
+        with self._minio.listen_bucket_notification(bucket_name=BUCKET, suffix=".json", events=events) as stream:
+            for event in stream:
+                now = time.perf_counter()
+                for record in event["Records"]:
+                    self._heard.put((record["s3"]["object"]["key"], now))
+
+    def put(self, key: str, body: bytes) -> tuple[float, float]:
+        """Write an object; when that began, and when it was answered."""
+        begun = time.perf_counter()
+        self._s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+        return begun, time.perf_counter()
+
+    def heard(self, key: str) -> float:
+        """When the event of this object came. (The events of others, a canary's say, are passed over.)"""
+        while True:
+            name, when = self._heard.get(timeout=30)
+            if name == key:
+                return when
 
 
-async def row_seen(session: aiohttp.ClientSession, key: str) -> float:
-    """When Datasette first shows the row."""
-    query = {"sql": "select key from generations where key = :key", "key": key, "_shape": "array"}
-    while True:
-        async with session.get("/index.json", params=query) as answer:
-            if await answer.json():
-                return time.perf_counter()
+class Rows:
+    """What Datasette says."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+
+    async def seen(self, key: str) -> float:
+        """When it first answers with the row of this key."""
+        query = {"key": key, "_shape": "array", "_nocount": "1", "_nofacet": "1", "_col": "key"}
+        while True:
+            async with self.session.get("/index/generations.json", params=query) as answer:
+                if await answer.json():
+                    return time.perf_counter()
 
 
-async def measure(endpoint: str, history: str, number: int) -> tuple[list[float], list[float]]:
-    """Seconds from the end of each PUT to its row, and those of one such query alone."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id="comfygen",
-        aws_secret_access_key="comfygen-secret",
-        region_name="us-east-1",
-    )
-    rows, queries = [], []
-    async with aiohttp.ClientSession(history) as session:
-        for n in range(number):
-            key = f"20260104_{n // 3600 % 24:02}{n // 60 % 60:02}{n % 60:02}_lake-{n}.png"
-            await asyncio.to_thread(client.put_object, Bucket="comfy-gen", Key=key, Body=b"picture")
-            await asyncio.to_thread(client.put_object, Bucket="comfy-gen", Key=f"{key}.json", Body=sidecar(n))
-            begun = time.perf_counter()
-            rows.append(await row_seen(session, key) - begun)
-            begun = time.perf_counter()
-            queries.append(await row_seen(session, key) - begun)
-    return rows, queries
+@contextmanager
+def datasette(home: House) -> Iterator[str]:
+    """The history of a configuration, served."""
+    command = history_command(load_config(home.config, {}), port=0)
+    with (home.folder / "datasette.log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield _address(home.folder / "datasette.log")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _address(log: Path) -> str:
+    while "running on http://" not in (text := log.read_text(encoding="utf-8")):
+        time.sleep(0.05)
+    return "http://" + text.partition("running on http://")[2].split()[0]
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[tuple[Foreign, Rows]]:
+    """Everything that runs."""
+    async with double_process(BUCKET) as double:
+        home = House(folder, NOBODY, Elsewhere(double.endpoint), limits="")
+        await home.start()
+        try:
+            await until(lambda: "notifications: listening" in home.log)
+            with datasette(home) as address:
+                async with aiohttp.ClientSession(address) as session:
+                    yield Foreign(double.endpoint), Rows(session)
+        finally:
+            await home.stop()
+
+
+async def one(foreign: Foreign, rows: Rows, key: str, body: bytes) -> tuple[float, float, float, float]:
+    """Seconds from the PUT's answer to the row, from its beginning to the row, from its answer to the event, and that
+    one more answer of Datasette takes."""
+    await asyncio.to_thread(foreign.put, key, b"picture")
+    await asyncio.sleep(PAUSE)
+    begun, answered = await asyncio.to_thread(foreign.put, f"{key}.json", body)
+    visible = await rows.seen(key)
+    heard = await asyncio.to_thread(foreign.heard, f"{key}.json")
+    again = time.perf_counter()
+    return visible - answered, visible - begun, heard - answered, await rows.seen(key) - again
 
 
 async def main(number: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with house(Path(folder) / "unused") as (_, simulator), double_process("comfy-gen") as double:
-            home = House(Path(folder) / "home", simulator.url, Elsewhere(double.endpoint))
-            await home.start()
-            await until(lambda: "listening" in home.log)
-            command = history_command(load_config(home.config, {}), port=18765)
-            datasette = (
-                await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-                )
-                if not Path(command[0]).is_absolute()
-                else await asyncio.create_subprocess_exec(
-                    *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-                )
-            )
-            try:
-                await answering("http://127.0.0.1:18765/-/versions.json")
-                rows, queries = await measure(double.endpoint, "http://127.0.0.1:18765", number)
-            finally:
-                datasette.terminate()
-                await datasette.wait()
-                await home.stop()
-    print(line("end of PUT to row in Datasette's JSON", rows))
-    print(line("floor: one query of Datasette alone", queries))
-    print("PUT to row:", ratio(rows, queries))
-
-
-async def answering(url: str) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(url):
-                    return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.1)
+        async with stage(Path(folder)) as (foreign, rows):
+            measured = [await one(foreign, rows, *each) for each in sidecars(number + 5)][5:]
+    from_answer, from_begin, events, queries = zip(*measured, strict=True)
+    print(HEAD)
+    print(line("sidecar PUT answered -> row visible", from_answer))
+    print(line("sidecar PUT begun -> row visible", from_begin))
+    print(line("  floor: PUT answered -> event at minio-py", events))
+    print(line("  floor: one answer of Datasette", queries))
+    floor = [event + query for event, query in zip(events, queries, strict=True)]
+    print(ratio("PUT -> row, beside event + one answer", from_answer, floor))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 500))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=500, help="how many sidecars")
+    sys.exit(asyncio.run(main(parser.parse_args().n)))

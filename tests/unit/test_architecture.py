@@ -25,6 +25,7 @@ LAYERS: dict[str, float] = {
     "images": 3,
     "videos": 3,
     "config": 3,
+    "backup": 3,
     "sidecar": 3.5,
     "generation": 3.6,
     "comfyui_client": 4,

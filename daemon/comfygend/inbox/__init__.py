@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,20 +28,30 @@ class Ending:
     ok: bool
     report: Mapping[str, Any]
     identity: str = ""
+    again: bool = False  # it has ended before, and was tried again
 
 
 class Inbox(Protocol):
     """A place where requests arrive. `name` is stable: it is written into the ledger."""
 
     name: str
+    rescan_seconds: float
 
-    def items(self) -> AsyncIterator[InboxItem]:
+    def items(self) -> AsyncGenerator[InboxItem, None]:
         """Every complete file, now and as long as it is iterated: events are hints, listings are the truth."""
         ...
 
     async def claim(self, item: InboxItem, request_id: str) -> None:
         """Make the file ours; its bytes are safe in the ledger. Raises InboxError if it changed meanwhile."""
         ...
+
+    async def decline(self, item: InboxItem) -> None:
+        """Leave an item where it is: the next look finds it again, here or at another service."""
+        return
+
+    async def reclaim(self, row: RequestRow) -> None:
+        """Make a request ours once more that has been put away. Raises InboxError if another service has it."""
+        return
 
     async def recover(self, row: RequestRow) -> None:
         """Finish the claim that a crash interrupted, if the file still lies there."""

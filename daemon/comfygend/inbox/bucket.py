@@ -8,14 +8,14 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from comfygen.errors import NoSuchKey, StoreError
+from comfygen.errors import InboxError, NoSuchKey, StoreError
 from comfygen.minio_client import ConditionalWrites, MinioStore
 from comfygen.store import Hint, Stored
 from comfygend.bell import Bell
-from comfygend.inbox import Ending, InboxItem
+from comfygend.inbox import Ending, Inbox, InboxItem
 from comfygend.inbox.cabinet import Cabinet
 from comfygend.inbox.claims import FOLDER, Claims
 from comfygend.inbox.drops import MAX_REQUEST_BYTES, DropRefused
@@ -34,7 +34,7 @@ def object_id(prefix: str, key: str, etag: str, modified: str) -> str:
     return base64.b32encode(digest)[:26].decode().lower()
 
 
-class BucketInbox:
+class BucketInbox(Inbox):
     """Request objects under `prefix`. With safe conditional writes several services share it, else one alone."""
 
     def __init__(
@@ -71,7 +71,7 @@ class BucketInbox:
 
     # -- finding --------------------------------------------------------------------------------------------------
 
-    async def items(self) -> AsyncIterator[InboxItem]:
+    async def items(self) -> AsyncGenerator[InboxItem, None]:
         watch = asyncio.create_task(self._watch(), name=f"{self.name} watch")
         failures = 0
         try:
@@ -203,6 +203,15 @@ class BucketInbox:
 
     async def claim(self, item: InboxItem, request_id: str) -> None:
         """Nothing: the object was claimed before it was read, and its claim outlives a crash."""
+
+    async def decline(self, item: InboxItem) -> None:
+        request = str(item.arrival.id)
+        await self._let_go(request)
+        self._done.discard(request)
+
+    async def reclaim(self, row: RequestRow) -> None:
+        if self.shared and await self.claims.acquire(row.id, row.identity.partition("\n")[0]) is None:
+            raise InboxError(f"Another service has request {row.id} now.", hint="Ask that one.")
 
     async def resume(self, rows: Sequence[RequestRow]) -> list[str]:
         """Take up our claims again after a restart; gives the requests that are somebody else's by now.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from comfygen.errors import NoSuchKey, PreconditionFailed
 from comfygen.minio_client import MinioStore
 from comfygend.inbox import Ending
+from comfygend.inbox.endings import PLACES, choices, is_report_of
 from comfygend.inbox.names import fitted
 
 MAX_REPORT_BYTES = 64 * 2**20
@@ -36,6 +37,17 @@ class Cabinet:
             await self._move(source, etag, f"{self.prefix}{place}/{name}", body)
         elif self.after == "delete":
             await self._remove(source, etag)
+        if ending.again:
+            await self._forget(ending, place)
+
+    async def _forget(self, ending: Ending, place: str) -> None:
+        """Remove what an earlier ending of this request has left in the other place."""
+        for other, suffix in PLACES:
+            for name in choices(ending) if other != place else ():
+                report, folder = fitted("", name, suffix), f"{self.prefix}{other}/"
+                if await self._exists(folder + report) and await self._is_free(folder, name, suffix, ending.request_id):
+                    await self.store.delete(folder + report)
+                    await self.store.delete(folder + name)
 
     async def _move(self, source: str, etag: str, target: str, body: bytes) -> None:
         """Copy exactly the object that was taken, then delete it; one that was replaced meanwhile stays."""
@@ -71,10 +83,7 @@ class Cabinet:
             report, _ = await self.store.get(folder + fitted("", name, suffix), max_bytes=MAX_REPORT_BYTES)
         except NoSuchKey:
             return not await self._exists(folder + name)
-        try:
-            return bool(json.loads(report).get("request") == request_id)
-        except (ValueError, AttributeError):
-            return False
+        return is_report_of(report, request_id)
 
     async def _exists(self, key: str) -> bool:
         try:
@@ -85,7 +94,7 @@ class Cabinet:
 
     async def reported(self, name: str) -> AsyncIterator[str]:
         """The requests whose report lies here under this file name."""
-        for place, suffix in (("done", ".result.json"), ("failed", ".error.json")):
+        for place, suffix in PLACES:
             try:
                 report, _ = await self.store.get(
                     f"{self.prefix}{place}/{fitted('', name, suffix)}", max_bytes=MAX_REPORT_BYTES
@@ -93,10 +102,3 @@ class Cabinet:
                 yield str(json.loads(report).get("request"))
             except (NoSuchKey, ValueError, AttributeError):
                 continue
-
-
-def choices(ending: Ending) -> Iterator[str]:
-    """Names to put a request away under: its own, or with its id when that is taken."""
-    own = fitted("", ending.name, ".result.json").removesuffix(".result.json")
-    yield own
-    yield fitted(f"{ending.request_id}-", own, ".result.json").removesuffix(".result.json")

@@ -8,13 +8,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from comfygen.errors import InboxError, RequestInvalid
-from comfygen.request import parse_requests
-from comfygend.inbox import Ending, InboxItem
+from comfygen.request import parse_cancel, parse_requests
+from comfygend.inbox import Ending, Inbox, InboxItem
 from comfygend.inbox.drops import (
     Drop,
     DropRefused,
@@ -25,6 +25,7 @@ from comfygend.inbox.drops import (
     sync_folder,
     write_durably,
 )
+from comfygend.inbox.endings import choices, earlier, is_report_of
 from comfygend.inbox.names import fitted, is_request_name, printable
 from comfygend.inbox.stability import Look, is_complete, is_settled
 from comfygend.inbox.watching import FolderWatch
@@ -39,7 +40,7 @@ MARKER_TEXT = (
 )
 
 
-class FolderInbox:
+class FolderInbox(Inbox):
     """A folder that people and programs drop request files into; `work/`, `done/` and `failed/` lie inside it."""
 
     def __init__(self, folder: Path, *, rescan_seconds: float = 30, settle_seconds: float = 1) -> None:
@@ -58,7 +59,8 @@ class FolderInbox:
         try:
             for place in (self.folder, self.work, self.done, self.failed):
                 place.mkdir(parents=True, exist_ok=True)
-            (self.folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
+            if not (self.folder / MARKER).exists():
+                (self.folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
         except OSError as exc:
             hint = "Requests are renamed within the inbox, so the service's user needs to write there."
             raise InboxError(f"The inbox {self.folder} cannot be used: {exc.strerror}.", hint=hint) from exc
@@ -69,7 +71,7 @@ class FolderInbox:
 
     # -- finding --------------------------------------------------------------------------------------------------
 
-    async def items(self) -> AsyncIterator[InboxItem]:
+    async def items(self) -> AsyncGenerator[InboxItem, None]:
         watch = asyncio.create_task(self._watch.run(), name="inbox watch")
         try:
             while True:
@@ -222,10 +224,16 @@ class FolderInbox:
     def strays(self, known: set[str]) -> list[str]:
         """Give files in work/ that no open request knows back to the inbox; returns their names."""
         found = [path for path in sorted(self.work.iterdir()) if path.name.partition("__")[0] not in known]
-        for path in found:
-            name = path.name.partition("__")[2] or path.name
+        return [path.name for path in found if self._is_given_back(path)]
+
+    def _is_given_back(self, path: Path) -> bool:
+        name = path.name.partition("__")[2] or path.name
+        try:
             path.rename(self.folder / (path.name if os.path.lexists(self.folder / name) else name))
-        return [path.name for path in found]
+        except OSError as exc:  # a read-only disk, say: it is no reason not to start
+            log.warning("inbox %s: %s cannot be given back: %s", self.folder, path.name, exc.strerror)
+            return False
+        return True
 
     async def file(self, ending: Ending) -> None:
         await asyncio.to_thread(self._file, ending)
@@ -233,11 +241,15 @@ class FolderInbox:
     def _file(self, ending: Ending) -> None:
         folder, suffix = (self.done, ".result.json") if ending.ok else (self.failed, ".error.json")
         folder.mkdir(exist_ok=True)
-        source = next(self._claimed(ending.request_id), None)
-        name = next(name for name in _choices(ending) if self._is_free(folder, name, suffix, ending.request_id))
+        before = list(earlier(self.folder, ending))
+        files = [*self._claimed(ending.request_id), *(path for _, path in before if path.is_file())]
+        name = next(name for name in choices(ending) if self._is_free(folder, name, suffix, ending.request_id))
         report = json.dumps(ending.report, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        write_durably(folder / fitted("", name, suffix), report.encode("utf-8", "backslashreplace"))
-        if source is not None:
+        target = folder / fitted("", name, suffix)
+        write_durably(target, report.encode("utf-8", "backslashreplace"))
+        for old in {path for path, _ in before} - {target}:
+            old.unlink(missing_ok=True)
+        for source in files[:1]:
             source.rename(folder / name)
             sync_folder(self.work)
             sync_folder(folder)
@@ -250,10 +262,7 @@ class FolderInbox:
         report = folder / fitted("", name, suffix)
         if not report.exists():
             return not os.path.lexists(folder / name)
-        try:
-            return bool(json.loads(report.read_bytes()).get("request") == request_id)
-        except (ValueError, AttributeError):
-            return False
+        return is_report_of(report.read_bytes(), request_id)
 
     async def resume(self, rows: Sequence[RequestRow]) -> list[str]:
         return []
@@ -272,17 +281,8 @@ class FolderInbox:
 
 def _makes_sense(arrival: Arrival) -> bool:
     try:
-        parse_requests(arrival.body, file=arrival.name)
+        if parse_cancel(arrival.body, file=arrival.name) is None:
+            parse_requests(arrival.body, file=arrival.name)
     except RequestInvalid:
         return False
     return True
-
-
-def _choices(ending: Ending) -> Iterator[str]:
-    """Names to put a file away under: its own, or with the request's id when that is taken."""
-    name = fitted("", ending.name, ".result.json").removesuffix(".result.json")
-    yield name
-    stem, dot, suffix = name.rpartition(".")
-    yield fitted(f"{ending.request_id}-", f"{stem}{dot}{suffix}" if stem else name, ".result.json").removesuffix(
-        ".result.json"
-    )

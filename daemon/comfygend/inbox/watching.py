@@ -49,7 +49,7 @@ class FolderWatch:
             watcher = awatch(
                 self.folder,
                 watch_filter=None,
-                step=10,
+                step=5,
                 debounce=50,
                 rust_timeout=0,
                 stop_event=replaced,

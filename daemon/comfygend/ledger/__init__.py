@@ -9,21 +9,27 @@ from pathlib import Path
 
 from comfygend.ledger.jobs import PRESENT, Jobs
 from comfygend.ledger.opening import open_ledger
-from comfygend.ledger.pages import Pages, Withdrawn
+from comfygend.ledger.orders import Cancelled, Conflict, Orders, Switch
+from comfygend.ledger.pages import LedgerAway, Pages, Withdrawn
 from comfygend.ledger.requests import Requests
 from comfygend.ledger.rows import Arrival, Job, NewJob, Output, RequestRow, job_id, prompt_id, request_id
 from comfygend.ledger.states import JobState, RequestState
+from comfygend.ledger.stories import Stories
 
 __all__ = [
     "Arrival",
+    "Cancelled",
+    "Conflict",
     "Counts",
     "Job",
     "JobState",
     "Ledger",
+    "LedgerAway",
     "NewJob",
     "Output",
     "RequestRow",
     "RequestState",
+    "Switch",
     "Withdrawn",
     "job_id",
     "prompt_id",
@@ -51,6 +57,8 @@ class Ledger:
         self.pages = pages
         self.jobs = Jobs(pages)
         self.requests = Requests(pages, self.jobs)
+        self.orders = Orders(pages, self.jobs, self.requests)
+        self.stories = Stories(pages)
 
     @classmethod
     def open(cls, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Ledger:
@@ -60,6 +68,12 @@ class Ledger:
     def close(self) -> None:
         """Write everything home and close the file."""
         self.pages.db.conn.close()
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file; empty it, if no reader needs it any more."""
+        (state,) = self.pages.all("PRAGMA wal_checkpoint(PASSIVE)")
+        if not state["busy"] and state["log"] == state["checkpointed"]:
+            self.pages.all("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def counts(self) -> Counts:
         """How much is open."""

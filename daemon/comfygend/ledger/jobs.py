@@ -12,7 +12,9 @@ from comfygend.ledger.rows import Job, NewJob, Output, RequestRow, dump, dump_er
 from comfygend.ledger.states import JobState, RequestState
 
 DUE = "(not_before IS NULL OR not_before <= :now)"
-PRESENT = f"(state IN ('submitted', 'generated') OR (state = 'queued' AND (attempt > 0 OR {DUE})))"
+PAUSED = "EXISTS (SELECT 1 FROM switches WHERE name = 'paused')"
+MAY_BEGIN = f"(backend IS NOT NULL OR ((attempt > 0 OR {DUE}) AND NOT {PAUSED}))"
+PRESENT = f"(state IN ('submitted', 'generated') OR (state = 'queued' AND {MAY_BEGIN}))"
 
 
 class Jobs:
@@ -21,28 +23,39 @@ class Jobs:
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
 
-    def enter(self, request: RequestRow, position: int, new: NewJob) -> str:
-        """A new job, queued. Inside the caller's transaction."""
-        job, now = job_id(request.id, position), self.pages.stamp()
-        self.pages.insert(
-            "jobs",
-            {
-                "id": job,
-                "request_id": request.id,
-                "inherited": int(request.inherited),
-                "position": position,
-                "batch_index": new.batch_index,
-                "batch_of": new.batch_of,
-                "state": JobState.QUEUED,
-                "priority": new.request.priority,
-                "not_before": _text(new.request.not_before),
-                "stamp": request.stamp.isoformat(timespec="microseconds"),
-                "timings": dump({"queued_at": now}),
-                "request": dump(new.request.to_json()),
-                "plan": dump(new.plan.to_json()),
-            },
-        )
+    def enter(self, request: RequestRow, position: int, new: NewJob) -> str | None:
+        """A job, queued: a new one, or one that is to be tried again. None for one that is published already.
+
+        Inside the caller's transaction.
+        """
+        job = job_id(request.id, position)
+        row: Row = {
+            "batch_index": new.batch_index,
+            "batch_of": new.batch_of,
+            "state": JobState.QUEUED,
+            "priority": new.request.priority,
+            "not_before": _text(new.request.not_before),
+            "timings": dump({"queued_at": self.pages.stamp()}),
+            "request": dump(new.request.to_json()),
+            "plan": dump(new.plan.to_json()),
+        }
+        known = self.pages.one("SELECT state FROM jobs WHERE id = ?", [job])
+        if known is not None:
+            return self._reenter(job, known["state"], row)
+        fixed = {"id": job, "request_id": request.id, "inherited": int(request.inherited), "position": position}
+        self.pages.insert("jobs", {**fixed, "stamp": request.stamp.isoformat(timespec="microseconds"), **row})
         self.pages.note(job, None, JobState.QUEUED, None)
+        return job
+
+    def _reenter(self, job: str, state: str, row: Row) -> str | None:
+        """Attempts are counted on, so that no prompt id is ever used twice."""
+        if state not in (JobState.FAILED, JobState.CANCELLED):
+            return None
+        self.pages.write("DELETE FROM outputs WHERE job_id = ?", [job])
+        fresh = {**row, "failures": 0, "crashes": 0, "prompt_id": None, "backend": None, "refused_by": "[]"}
+        columns = ", ".join(f"{name} = ?" for name in fresh)
+        self.pages.write(f"UPDATE jobs SET {columns}, error = NULL WHERE id = ?", [*fresh.values(), job])
+        self.pages.note(job, state, JobState.QUEUED, "tried again")
         return job
 
     # -- towards the GPU ------------------------------------------------------------------------------------------
@@ -51,7 +64,7 @@ class Jobs:
         """The next job for a backend, its new attempt and prompt id written down before anything is sent."""
         with self.pages.atomic():
             row = self.pages.one(
-                f"SELECT * FROM jobs WHERE state = 'queued' AND backend IS NULL AND {DUE} "
+                f"SELECT * FROM jobs WHERE state = 'queued' AND backend IS NULL AND {DUE} AND NOT {PAUSED} "
                 "AND NOT EXISTS (SELECT 1 FROM json_each(refused_by) WHERE value = :backend) "
                 "ORDER BY priority DESC, request_id, position LIMIT 1",
                 {"now": self.pages.stamp(), "backend": backend},
@@ -123,13 +136,32 @@ class Jobs:
         with self.pages.atomic():
             self.pages.write("UPDATE jobs SET refused_by = '[]' WHERE state = 'queued'")
 
+    def crashed(self, job: str) -> None:
+        """ComfyUI died while it ran this job."""
+        with self.pages.atomic():
+            self.pages.write("UPDATE jobs SET crashes = crashes + 1 WHERE id = ?", [job])
+
+    def cancel(self, job: str, error: Mapping[str, Any]) -> None:
+        """Take a job back; what a backend has of it is to be recalled. Inside the caller's transaction."""
+        row = self._row(job)
+        self.recall(row)
+        self._end_attempt(row, str(error.get("message")))
+        self.pages.write("UPDATE jobs SET error = ? WHERE id = ?", [dump_error(error), job])
+        self.pages.step(job, JobState.CANCELLED, str(error.get("message")))
+
+    def recall(self, row: Row) -> None:
+        """The prompt of a job, if a backend may have it, is to be cancelled there. Inside the caller's transaction."""
+        if row["prompt_id"] and row["backend"] and row["state"] != JobState.GENERATED:
+            recalled = [row["prompt_id"], row["backend"]]
+            self.pages.write("INSERT OR IGNORE INTO recalls (prompt_id, backend) VALUES (?, ?)", recalled)
+
     def failed(self, job: str, error: Mapping[str, Any]) -> None:
         """The job will not be tried again; its request ends when no other job is open."""
         with self.pages.atomic():
             self._end_attempt(self._row(job), str(error.get("message")))
             self.pages.write("UPDATE jobs SET error = ? WHERE id = ?", [dump_error(error), job])
             self.pages.step(job, JobState.FAILED, str(error.get("code")))
-            self._settle(job)
+            self.settle(job)
 
     # -- from the spool into the store ----------------------------------------------------------------------------
 
@@ -162,10 +194,10 @@ class Jobs:
                 self.pages.write("UPDATE outputs SET url = ? WHERE job_id = ? AND n = ?", [url, job, n])
             self._time(job, {"published_at": self.pages.stamp()})
             self.pages.step(job, JobState.PUBLISHED)
-            self._settle(job)
+            self.settle(job)
 
-    def _settle(self, job: str) -> None:
-        """End the request of a job when all its jobs have ended."""
+    def settle(self, job: str) -> None:
+        """End the request of a job when all its jobs have ended. Inside the caller's transaction."""
         request = self._row(job)["request_id"]
         states = {row["state"] for row in self.pages.all("SELECT state FROM jobs WHERE request_id = ?", [request])}
         if not states & {JobState.QUEUED, JobState.SUBMITTED, JobState.GENERATED}:

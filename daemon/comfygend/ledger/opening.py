@@ -13,7 +13,7 @@ from comfygend.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    "PRAGMA busy_timeout = 60000",  # somebody's backup or query may hold the lock for a while: it is waited for
+    "PRAGMA busy_timeout = 5000",  # then the caller waits and asks again, so that others may read meanwhile
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA temp_store = MEMORY",

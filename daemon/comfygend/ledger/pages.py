@@ -20,11 +20,24 @@ class Withdrawn(LedgerError):
     code = "withdrawn"
 
 
+class LedgerAway(LedgerError):
+    """The ledger cannot be written for now; nothing of what was asked has happened, so it may be asked again."""
+
+    code = "ledger_away"
+    retryable = True
+
+
 Row: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
-UNUSABLE = (
-    "Is its disk full, or another program writing into it? What was accepted is safe; start again when it is well."
-)
+UNUSABLE = "What was accepted is safe in it. Stop the service, and look at it with `comfygen doctor`."
+AWAY = {
+    sqlite3.SQLITE_FULL: "Free some space on its disk; it goes on by itself.",
+    sqlite3.SQLITE_BUSY: "Another program holds it for writing; when that ends, it goes on by itself.",
+    sqlite3.SQLITE_LOCKED: "Another program holds it for writing; when that ends, it goes on by itself.",
+    sqlite3.SQLITE_READONLY: "Its disk or file is read-only: make it writable; it goes on by itself.",
+    sqlite3.SQLITE_IOERR_WRITE: "Its disk does not take writes: mend it; it goes on by itself.",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "Free some space on its disk; it goes on by itself.",
+}  # no SQLITE_IOERR_FSYNC: what a failed fsync has lost, another one does not bring back
 
 
 class Pages:
@@ -99,6 +112,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
+        code = int(getattr(exc, "sqlite_errorcode", 0))
+        if (hint := AWAY.get(code) or AWAY.get(code & 0xFF)) is not None:
+            raise LedgerAway(f"queue.db cannot be written: {exc}.", hint=hint) from exc
         raise LedgerError(f"queue.db cannot be used: {exc}.", hint=UNUSABLE) from exc
 
 

@@ -25,19 +25,32 @@ class Requests:
                 self._insert(arrival, arrival.id or new_id)
             elif arrival.id is not None:
                 self._found_again(known)
+            elif known["claimed"]:
+                self.reopen(known["id"], RequestState.FAILED, claimed=False)
         return self.get(known["id"] if known else arrival.id or new_id)
 
     def _known(self, arrival: Arrival) -> Row | None:
         if arrival.id is not None:
             return self.pages.one("SELECT * FROM requests WHERE id = ?", [arrival.id])
-        return self.pages.one(
-            "SELECT * FROM requests WHERE claimed = 0 AND inbox = ? AND identity = ? AND sha256 = ?",
-            [arrival.inbox, arrival.identity, arrival.sha256],
+        unclaimed, back = "claimed = 0", "state = 'failed' AND filed = 1"  # back: moved from failed/ into the inbox
+        return self._same_file(arrival, unclaimed) or self._same_file(arrival, back)
+
+    def _same_file(self, arrival: Arrival, condition: str) -> Row | None:
+        sql = f"SELECT * FROM requests WHERE {condition} AND inbox = ? AND identity = ? AND sha256 = ? ORDER BY id DESC"
+        return self.pages.one(sql, [arrival.inbox, arrival.identity, arrival.sha256])
+
+    def reopen(self, request: str, before: RequestState, *, claimed: bool = True) -> None:
+        """Prepare a request anew that has ended. What is published of it is kept. Inside the caller's transaction."""
+        self.pages.write(
+            "UPDATE requests SET state = 'received', claimed = ?, filed = 0, tries = tries + 1, ended_at = NULL, "
+            "error = NULL, notes = '[]' WHERE id = ?",
+            [int(claimed), request],
         )
+        self.pages.note(request, before, RequestState.RECEIVED, "tried again")
 
     def _found_again(self, row: Row) -> None:
         """An object that has ended lies there again: it is put away again. One we gave up is ours again: from anew."""
-        if row["state"] == RequestState.CANCELLED:
+        if row["state"] == RequestState.CANCELLED and row["error"] is None:  # with an error, a person has cancelled it
             for table in ("outputs", "attempts"):
                 self.pages.write(
                     f"DELETE FROM {table} WHERE job_id IN (SELECT id FROM jobs WHERE request_id = ?)", [row["id"]]
@@ -88,9 +101,10 @@ class Requests:
         """Enter the jobs of a request. One that is named by an `id` known already is not entered again, but noted."""
         with self.pages.atomic():
             notes: list[str] = []
-            fresh = [job for job in jobs if self._is_new(request, job.request.id, notes)]
+            fresh = [(n, job) for n, job in enumerate(jobs) if self._is_new(request, job.request.id, notes)]
             row = self.get(request)
-            ids = tuple(self.jobs.enter(row, position, job) for position, job in enumerate(fresh))
+            ids = tuple(entered for n, job in fresh if (entered := self.jobs.enter(row, n, job)))
+            self.pages.write("UPDATE jobs SET state = 'cancelled' WHERE request_id = ? AND state = 'failed'", [request])
             self.pages.write("UPDATE requests SET notes = ? WHERE id = ?", [dump(notes), request])
             if ids:
                 self.pages.step(request, RequestState.ACCEPTED)
@@ -118,6 +132,8 @@ class Requests:
     def withdraw(self, request: str) -> None:
         """Another service has this request now: nothing more is done for it here, and nothing is put away."""
         with self.pages.atomic():
+            if not self.knows(request):
+                return  # its claim was lost before it was received here
             row = self.get(request)
             for job in self.jobs.of_request(request):
                 if job.state in OPEN_JOBS:
@@ -134,6 +150,10 @@ class Requests:
         with self.pages.atomic():
             self.pages.write("UPDATE requests SET error = ? WHERE id = ?", [dump_error(error), request])
             self.jobs.end(request, RequestState.FAILED)
+
+    def knows(self, request: str) -> bool:
+        """Whether a request is in the ledger."""
+        return self.pages.one("SELECT 1 FROM requests WHERE id = ?", [request]) is not None
 
     def get(self, request: str) -> RequestRow:
         """One request. Raises KeyError for an id that is not in the ledger."""

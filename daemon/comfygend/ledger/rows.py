@@ -75,6 +75,7 @@ class RequestRow:
     ended_at: str | None
     error: Mapping[str, Any] | None
     notes: tuple[str, ...]
+    tries: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,7 @@ class Job:
     stamp: datetime
     attempt: int
     failures: int
+    crashes: int
     prompt_id: str | None
     backend: str | None
     inherited: bool = False
@@ -137,6 +139,7 @@ def request_row(row: Mapping[str, Any]) -> RequestRow:
         state=RequestState(row["state"]),
         claimed=bool(row["claimed"]),
         filed=bool(row["filed"]),
+        tries=row["tries"],
         inherited=bool(row["inherited"]),
         stamp=datetime.fromisoformat(row["stamp"]),
         received_at=row["received_at"],
@@ -160,6 +163,7 @@ def job_row(row: Mapping[str, Any]) -> Job:
         stamp=datetime.fromisoformat(row["stamp"]),
         attempt=row["attempt"],
         failures=row["failures"],
+        crashes=row["crashes"],
         prompt_id=row["prompt_id"],
         backend=row["backend"],
         inherited=bool(row["inherited"]),

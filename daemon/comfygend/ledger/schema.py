@@ -27,6 +27,7 @@ TABLES = (
         state TEXT NOT NULL,
         claimed INTEGER NOT NULL DEFAULT 0,
         filed INTEGER NOT NULL DEFAULT 0,
+        tries INTEGER NOT NULL DEFAULT 1,
         inherited INTEGER NOT NULL DEFAULT 0,
         stamp TEXT NOT NULL,
         received_at TEXT NOT NULL,
@@ -37,6 +38,7 @@ TABLES = (
     "CREATE INDEX requests_unclaimed ON requests (inbox, identity, sha256) WHERE claimed = 0",
     "CREATE INDEX requests_open ON requests (state) WHERE state IN ('received', 'accepted')",
     "CREATE INDEX requests_unfiled ON requests (ended_at) WHERE filed = 0",
+    "CREATE INDEX requests_failed ON requests (inbox, identity, sha256) WHERE state = 'failed'",
     """CREATE TABLE names (
         id TEXT PRIMARY KEY,
         request_id TEXT NOT NULL REFERENCES requests (id)
@@ -53,6 +55,7 @@ TABLES = (
         stamp TEXT NOT NULL,
         attempt INTEGER NOT NULL DEFAULT 0,
         failures INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0,
         prompt_id TEXT,
         backend TEXT,
         inherited INTEGER NOT NULL DEFAULT 0,
@@ -65,6 +68,7 @@ TABLES = (
     "CREATE INDEX jobs_of_request ON jobs (request_id, position)",
     "CREATE INDEX jobs_open ON jobs (state, priority DESC, request_id, position) "
     "WHERE state IN ('queued', 'submitted', 'generated')",
+    "CREATE INDEX jobs_cancelled ON jobs (id) WHERE state = 'cancelled'",
     """CREATE TABLE outputs (
         job_id TEXT NOT NULL REFERENCES jobs (id),
         n INTEGER NOT NULL,
@@ -100,4 +104,12 @@ TABLES = (
         reason TEXT
     )""",
     "CREATE INDEX transitions_of_subject ON transitions (subject)",
+    """CREATE TABLE recalls (
+        prompt_id TEXT PRIMARY KEY,
+        backend TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE switches (
+        name TEXT PRIMARY KEY,
+        since TEXT NOT NULL
+    ) WITHOUT ROWID""",
 )
