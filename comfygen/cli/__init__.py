@@ -15,15 +15,37 @@ from comfygen.errors import ComfyGenError, ConfigInvalid, InvalidInput, NotFound
 VERBS = {
     "backup": "copy queue.db, also while the service runs",
     "bucket": "make the bucket and its policy, or check them",
+    "cancel": "take a request or a job back",
     "demo": "the main job on embedded defaults: simulator, service, store, history",
     "doctor": "look at everything, and say what to do about what is wrong",
+    "drain": "take nothing new, and finish what is accepted",
     "history": "serve every generation ever made through Datasette",
+    "jobs": "list the jobs of the running service",
+    "pause": "start no new prompts",
     "reindex": "make index.db anew from what the store holds",
+    "resume": "end pause and drain",
+    "retry": "run a failed or cancelled request again",
     "schema": "print the JSON schema of a request file",
+    "show": "all that happened to a request or a job",
     "simulator": "a ComfyUI stand-in that speaks the real protocol",
     "submit": "drop request files into the inbox, and follow them",
 }
-EXIT_CODES: dict[type[ComfyGenError], int] = {ConfigInvalid: 78, InvalidInput: 4, NotFound: 3, StoreUnavailable: 69}
+
+
+class ServiceUnavailable(ComfyGenError):
+    """The running service cannot be reached."""
+
+    code = "service_unavailable"
+    retryable = True
+
+
+EXIT_CODES: dict[type[ComfyGenError], int] = {
+    ConfigInvalid: 78,
+    InvalidInput: 4,
+    NotFound: 3,
+    StoreUnavailable: 69,
+    ServiceUnavailable: 69,
+}
 
 
 class Verbs(click.Group):

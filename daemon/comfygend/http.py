@@ -70,7 +70,7 @@ async def status(request: web.Request) -> web.Response:
 
 def statuscode(error: ComfyGenError) -> int:
     """The HTTP status that an error is answered with."""
-    codes = {NotFound: 404, Conflict: 409, InvalidInput: 400}
+    codes: dict[type[ComfyGenError], int] = {NotFound: 404, Conflict: 409, InvalidInput: 400}
     known = next((code for kind, code in codes.items() if isinstance(error, kind)), 500)
     return 503 if error.retryable else known
 

@@ -159,7 +159,7 @@ def _hooks(parts: Parts) -> Hooks | None:
 
 async def _counts(parts: Parts) -> dict[str, object]:
     counts = asdict(await parts.ledger(lambda ledger: ledger.counts()))
-    return {"ledger": counts} | await parts.control.switches()
+    return {"ledger": counts, **await parts.control.switches()}
 
 
 async def run(

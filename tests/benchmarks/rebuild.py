@@ -1,81 +1,120 @@
-"""Rebuilding the index from a bucket: rate against raw concurrent GETs of the same objects, and memory.
+"""Rebuilding the index from a bucket: how fast beside raw GETs of the same objects, and in how much memory.
 
-python -m tests.benchmarks.rebuild [N]
+python -m tests.benchmarks.rebuild [--n 20000]
+
+A double in a process of its own holds the pictures and their sidecars. Raw GETs (a bare aiobotocore client, sixteen at
+once, bodies read and forgotten) run before and after the rebuild, which is what `comfygen reindex` does: list, read,
+parse, and write into a new index.db. All of it happens in this one process.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
-import os
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 
 from comfygen.index import Index
 from comfygen.minio_client import MinioStore, StoreSettings
+from comfygen.sidecar import sidecar_key
 from comfygend.board import Board
 from comfygend.indexer import Indexer
 from comfygend.looking import Lookout
 from comfygend.threads import OnThread
 from tests.benchmarks.figures import resident
-from tests.minio_double.process import double_process
+from tests.benchmarks.sidecars import sidecars
+from tests.minio_double import MinioDouble
+from tests.minio_double.process import ROOT
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 AT_ONCE = 16
+BUCKET, ACCESS, SECRET = "comfy-gen", "comfygen", "comfygen-secret"
+HOLD = "--hold"
 
 
-def sidecar(n: int) -> bytes:
-    loras = [{"name": f"style_{n % 7}.safetensors", "strength": 0.7}]
-    told = {"timestamp": "2026-01-04T01:10:32Z", "prompt": f"a mountain lake, number {n}", "seed": n, "loras": loras}
-    return json.dumps({**told, "steps": 20, "cfg": 7.0, "workflow": "flux-dev.json"}).encode()
+async def hold(number: int) -> None:
+    """Be a double with so many outputs, until the end."""
+    async with MinioDouble() as double:
+        await double.make_bucket(BUCKET)
+        for key, body in sidecars(number):
+            double.state.storage.put(BUCKET, key, b"picture", {"content-type": "image/png"})
+            double.state.storage.put(BUCKET, sidecar_key(key), body, {"content-type": "application/json"})
+        print(double.endpoint, flush=True)
+        await asyncio.Event().wait()
 
 
-async def at_once(count: int, one: object) -> None:
-    """Run `one(n)` for every n, sixteen at a time."""
-    assert callable(one)
-    numbers = iter(range(count))
+@asynccontextmanager
+async def held(number: int) -> AsyncIterator[str]:
+    """The address of such a double."""
+    command = (sys.executable, "-m", "tests.benchmarks.rebuild", HOLD, "--n", str(number))
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.terminate()
+        await process.wait()
 
-    async def hand() -> None:
-        for n in numbers:
-            await one(n)
 
-    await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
+async def get_all(s3: S3Client, keys: Iterator[str]) -> None:
+    """One of the sixteen."""
+    for key in keys:
+        answer = await s3.get_object(Bucket=BUCKET, Key=key)
+        async with answer["Body"] as stream:
+            await stream.read()
+
+
+async def raw(endpoint: str, keys: list[str]) -> float:
+    """Seconds that reading all sidecars takes."""
+    session = get_session()
+    session.set_credentials(ACCESS, SECRET)
+    config = AioConfig(s3={"addressing_style": "path"}, max_pool_connections=2 * AT_ONCE)
+    async with session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config) as s3:
+        await get_all(s3, iter(keys[:AT_ONCE]))
+        shared, begun = iter(keys), time.perf_counter()
+        await asyncio.gather(*(get_all(s3, shared) for _ in range(AT_ONCE)))
+        return time.perf_counter() - begun
+
+
+async def rebuild(endpoint: str, path: Path) -> tuple[int, float]:
+    """How many sidecars were read into a new index, and the seconds that took."""
+    settings = StoreSettings(endpoint=endpoint, bucket=BUCKET, access_key=ACCESS, secret_key=SECRET)
+    async with MinioStore.open(settings) as store, OnThread("index", lambda: Index.open(path)) as index:
+        lookout = Lookout(store=store, index=index, source=f"bucket:{BUCKET}/")
+        indexer = Indexer(lookout, board=Board(), reconcile_seconds=600)
+        begun = time.perf_counter()
+        tally = await indexer.once()
+        return tally.read, time.perf_counter() - begun
 
 
 async def main(number: int) -> None:
-    async with double_process("comfy-gen") as double:
-        settings = StoreSettings(
-            endpoint=double.endpoint, bucket="comfy-gen", access_key="comfygen", secret_key="comfygen-secret"
-        )
+    async with held(number) as endpoint:
+        keys = [sidecar_key(key) for key, _ in sidecars(number)]
+        first, (before, _) = await raw(endpoint, keys), resident()
         with tempfile.TemporaryDirectory() as folder:
-            async with (
-                MinioStore.open(settings) as store,
-                OnThread("index", lambda: Index.open(Path(folder) / "index.db")) as index,
-            ):
-
-                async def write(n: int) -> None:
-                    await store.put(f"2026_{n:06}.png", b"x", content_type="image/png")
-                    await store.put(f"2026_{n:06}.png.json", sidecar(n), content_type="application/json")
-
-                async def read(n: int) -> None:
-                    await store.get(f"2026_{n:06}.png.json")
-
-                await at_once(number, write)
-                begun = time.perf_counter()
-                await at_once(number, read)
-                raw = time.perf_counter() - begun
-                before, _ = resident(os.getpid())
-                indexer = Indexer(Lookout(store=store, index=index, source="x"), board=Board(), reconcile_seconds=600)
-                begun = time.perf_counter()
-                tally = await indexer.once()
-                ours = time.perf_counter() - begun
-                after, highest = resident(os.getpid())
-    print(f"rebuild of {tally.read} sidecars: {ours:6.1f} s  {number / ours:7.0f}/s  ({2 * number} objects listed)")
-    print(f"floor, raw GETs, 16 at once:   {raw:6.1f} s  {number / raw:7.0f}/s")
-    print(f"rebuild: {ours / raw:.2f} times the floor")
+            read, ours = await rebuild(endpoint, Path(folder) / "index.db")
+        (after, highest), second = resident(), await raw(endpoint, keys)
+    assert read == number, f"{read} of {number} sidecars were read"
+    floor = (first + second) / 2
+    print(f"rebuild of {number} sidecars ({2 * number} objects)  {ours:7.1f} s {number / ours:8.0f}/s")
+    print(f"  floor: raw GETs, {AT_ONCE} at once, before and after {floor:7.1f} s {number / floor:8.0f}/s")
+    print(f"rebuild: {ours / floor:.2f} times the floor (raw GETs took {first:.1f} s and {second:.1f} s)")
     print(f"resident memory: before {before:.0f} MiB, after {after:.0f} MiB, highest {highest:.0f} MiB")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=20_000, help="how many sidecars")
+    parser.add_argument(HOLD, action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    asyncio.run(hold(arguments.n) if arguments.hold else main(arguments.n))

@@ -37,7 +37,7 @@ async def taking(inbox: FolderInbox) -> AsyncIterator[AsyncIterator[InboxItem]]:
     try:
         yield items
     finally:
-        await items.aclose()  # type: ignore[attr-defined]
+        await items.aclose()
 
 
 async def following(items: AsyncIterator[InboxItem]) -> InboxItem:
