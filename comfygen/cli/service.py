@@ -43,7 +43,7 @@ def options(function: F) -> F:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A client of one service. Raises ServiceUnavailable, NotFound, InvalidInput, or ComfyGenError for what it refuses."""
+    """A client of one service. Raises ServiceUnavailable, NotFound, InvalidInput, or ComfyGenError for a refusal."""
 
     url: str
 
