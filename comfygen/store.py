@@ -5,6 +5,7 @@ A key is a relative path with `/`. An etag changes whenever the object does; it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from comfygen.errors import KeyInvalid, Problem
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 LONGEST_SUFFIX = ".error.json"
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ def key_problems(key: str) -> list[Problem]:
         found.append("it starts or ends with a slash, or has two in a row")
     if "." in segments or ".." in segments:
         found.append("it has a part '.' or '..'")
-    if any(ord(char) < 32 or ord(char) == 127 or char == "\\" for char in key):
+    if FORBIDDEN.search(key):
         found.append("it has a control character or a backslash")
     return [Problem(field="key", message=f"{key!r} cannot be a key: {why}") for why in found]
 

@@ -26,6 +26,9 @@ def check_postable(graph: Graph, prompt_id: str) -> None:
         raise PromptRefused(f"The graph has entries that are no nodes: {', '.join(map(str, strays))}.")
 
 
+HINT = "Nothing ran. Change these inputs in the request or the workflow, or put what is missing into ComfyUI."
+
+
 def refusal(body: Mapping[str, Any], graph: Graph, object_info: ObjectInfo | None = None) -> PromptRefused:
     """The error for an answer of POST /prompt: every mistake with node, class, input, what was given, what would do.
 
@@ -40,7 +43,7 @@ def refusal(body: Mapping[str, Any], graph: Graph, object_info: ObjectInfo | Non
     lines = lines or [_headline(as_mapping(body.get("error")), graph)]
     head = "ComfyUI refused the prompt: "
     text = head + lines[0] if len(lines) == 1 else "\n  ".join([head.rstrip(), *lines])
-    return PromptRefused(text, node_errors=dict(node_errors))
+    return PromptRefused(text, node_errors=dict(node_errors), hint=HINT)
 
 
 def _class(graph: Graph, node: str, errors: Mapping[str, Any]) -> str:

@@ -56,7 +56,8 @@ def _time(events: Events, *kinds: str) -> int | None:
 
 
 def _all_cached(entry: Mapping[str, Any], events: Events) -> bool:
-    producers = {str(node) for node in as_mapping(entry.get("outputs"))}
+    asked = as_list(entry.get("prompt"))[4:5]  # where a cached run names no outputs at all, those it was asked for
+    producers = {str(node) for node in as_mapping(entry.get("outputs")) or as_list(next(iter(asked), None))}
     cached = {str(node) for node in as_list(events.get("execution_cached", {}).get("nodes"))}
     return bool(producers) and producers <= cached
 

@@ -193,7 +193,7 @@ class Transport:
 
 async def _pour(response: aiohttp.ClientResponse, target: Path) -> int:
     size = 0
-    with await asyncio.to_thread(target.open, "wb") as file:
+    with target.open("wb") as file:  # not in a thread: a wait that is cancelled would leave the file open
         try:
             async for chunk in response.content.iter_chunked(CHUNK):
                 size += await asyncio.to_thread(file.write, chunk)

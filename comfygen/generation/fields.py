@@ -47,7 +47,7 @@ class Fields:
     def _text(self, name: str, value: object) -> str:
         if not isinstance(value, str):
             raise self.wrong(name, "text")
-        if any("\ud800" <= char <= "\udfff" for char in value):
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise SidecarUnreadable(f"{self.place}{name} holds half of a surrogate pair: it is no valid Unicode text.")
         return value
 

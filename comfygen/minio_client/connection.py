@@ -6,6 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
@@ -16,6 +18,7 @@ from aiobotocore.session import get_session
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.loaders import Loader
+from botocore.utils import parse_timestamp
 
 from comfygen.errors import StoreDenied
 from comfygen.minio_client.faults import CREDENTIALS, translated
@@ -72,11 +75,21 @@ def _descriptions() -> Loader:
     return Loader()
 
 
+def read_time(text: str) -> datetime:
+    """A time as listings (ISO 8601) and headers tell it. botocore's own way costs as much as sending a request."""
+    try:
+        return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+    except ValueError:
+        other: datetime = parse_timestamp(text)
+        return other
+
+
 @asynccontextmanager
 async def open_connection(settings: StoreSettings) -> AsyncIterator[Connection]:
     """Open the clients; they close with the context."""
     session = get_session()
     session.register_component("data_loader", _descriptions())
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=read_time)
     if settings.access_key is not None:
         session.set_credentials(settings.access_key, settings.secret_key or "")
     async with AsyncExitStack() as stack:
@@ -108,7 +121,7 @@ def _config(settings: StoreSettings) -> AioConfig:
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
         max_pool_connections=settings.connections,
-        user_agent_extra="ComfyGen",
+        user_agent="ComfyGen",  # botocore's own is put together anew for each request, out of twenty parts
     )
 
 

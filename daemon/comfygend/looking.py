@@ -102,6 +102,15 @@ class Lookout:
         return await self._sidecar(sidecar_key(key), output_listed=False)
 
     async def _sidecar(self, key: str, *, output_listed: bool) -> Finding:
+        if output_listed:
+            return await self._read(key)
+        found, there = await asyncio.gather(self._read(key), self._has(str(output_key(key))))
+        if there or not isinstance(found, Generation):
+            return found
+        # Without the etag, every reconcile looks again, whether the output has come back.
+        return replace(found, image_missing=True, sidecar_etag="")
+
+    async def _read(self, key: str) -> Finding:
         try:
             body, stored = await self.store.get(key, max_bytes=MAX_SIDECAR_BYTES)
         except NoSuchKey:
@@ -109,13 +118,9 @@ class Lookout:
         except StoreError as exc:
             return await self._giant(key, exc, MAX_SIDECAR_BYTES)
         try:
-            generation = read_sidecar(key, body, etag=stored.etag, source=self.source)
+            return read_sidecar(key, body, etag=stored.etag, source=self.source)
         except SidecarUnreadable as exc:
             return Unreadable(key=key, reason=exc.message, etag=stored.etag)
-        if output_listed or await self._has(generation.key):
-            return generation
-        # Without the etag, every reconcile looks again, whether the output has come back.
-        return replace(generation, image_missing=True, sidecar_etag="")
 
     async def _giant(self, key: str, exc: StoreError, limit: int, *, etag: str = "") -> Unreadable:
         """An object too large to be read is a problem of its own; any other error is the store's."""

@@ -8,7 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from comfygen.comfyui_client import Patience, Progress, PromptState, QueueState, Result
+from comfygen.comfyui_client import (
+    Patience,
+    Progress,
+    PromptState,
+    QueueState,
+    QueueTimeout,
+    Result,
+    RunTimeout,
+    WorkerDead,
+)
 from comfygen.comfyui_client import waiting as waiting_module
 from comfygen.comfyui_client.feed import Listener
 from comfygen.comfyui_client.waiting import Waiting
@@ -56,6 +65,8 @@ async def _wait(
     poll: float = 0.002,
     no_progress_timeout: float | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    queue_timeout: float | None = None,
+    run_timeout: float | None = None,
 ) -> Result:
     waiting = Waiting(
         "p",
@@ -65,6 +76,8 @@ async def _wait(
         poll=poll,
         no_progress_timeout=no_progress_timeout,
         on_progress=on_progress,
+        queue_timeout=queue_timeout,
+        run_timeout=run_timeout,
     )
     async with asyncio.timeout(30):
         return await waiting.outcome()
@@ -210,3 +223,53 @@ async def test_an_end_cuts_the_pause_after_a_nudge_short(monkeypatch: pytest.Mon
     script.then = both
     await _wait(script, listener, poll=3600)
     assert script.asked == ["state", "result"]
+
+
+async def test_a_prompt_that_waits_for_too_long_in_the_queue_is_overdue() -> None:
+    """While others run; its message names both times, its hint the setting."""
+    script = Script(states=[PENDING])
+    script.now_queued = QueueState(running=("other",), pending=("p",))
+    with pytest.raises(QueueTimeout, match=r"0\.01 s are allowed") as caught:
+        await _wait(script, queue_timeout=0.01)
+    assert "limits.queue_timeout" in str(caught.value.hint)
+
+
+async def test_a_prompt_that_runs_for_too_long_is_overdue() -> None:
+    """However lively it is; that is what its request asked for, so it is not tried again."""
+    listener = Listener("p")
+    script = Script()
+    script.then = lambda: listener.take("progress", {}, asyncio.get_running_loop().time())
+    with pytest.raises(RunTimeout, match="its request allows") as caught:
+        await _wait(script, listener, run_timeout=0.01, no_progress_timeout=30)
+    assert (caught.value.retryable, "timeout" in str(caught.value.hint)) == (False, True)
+
+
+async def test_waiting_in_the_queue_is_no_running() -> None:
+    """The time of a run counts from its start."""
+    script = Script(states=[PENDING] * 20 + [FINISHED])
+    script.now_queued = QueueState(running=("other",), pending=("p",))
+    assert await _wait(script, run_timeout=0.001) == DONE
+
+
+async def test_a_dead_worker_has_a_message_of_its_own() -> None:
+    """Only a restart of ComfyUI helps."""
+    with pytest.raises(WorkerDead) as caught:
+        await _wait(Script(states=[PENDING]))
+    assert "restart ComfyUI" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("first", "word"), [(RUNNING, "while it ran"), (PENDING, "waiting in its queue")])
+async def test_what_is_lost_while_it_runs_and_while_it_waits_is_told_apart(first: PromptState, word: str) -> None:
+    """A restart of the server, or a queue that somebody cleared."""
+    listener = Listener("p")
+    with pytest.raises(PromptLost, match=word) as caught:
+        await _wait(Script(states=[first, ABSENT]), listener)
+    assert (listener.begun, bool(caught.value.hint)) == (first is RUNNING, True)
+
+
+async def test_what_was_said_to_have_ended_was_not_killed() -> None:
+    """Its history was cleared before we looked."""
+    listener = _ended()
+    with pytest.raises(PromptLost):
+        await _wait(Script(states=[ABSENT], results=[None]), listener, patience=replace(QUICK, history_window=0.001))
+    assert not listener.begun

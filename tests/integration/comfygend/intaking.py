@@ -54,6 +54,16 @@ class Door:
             await until(all_decided)
         return await self.rows()
 
+    async def decided_again(self) -> list[RequestRow]:
+        """Take what was moved back, until every request is accepted again."""
+
+        async def all_accepted() -> bool:
+            return {row.state for row in await self.rows()} == {RequestState.ACCEPTED}
+
+        async with running([self.intake.run()]):
+            await until(all_accepted)
+        return await self.rows()
+
 
 @asynccontextmanager
 async def door(folder: Path) -> AsyncIterator[Door]:

@@ -1,0 +1,15 @@
+"""Acceptance tests that take long are left out of `make check`; `make test` runs everything."""
+
+from __future__ import annotations
+
+import pytest
+
+QUICK = {"test_main_job", "test_good_and_bad", "test_kills", "test_commands"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow ones."""
+    for item in items:
+        parts = item.nodeid.split("::")[0].split("/")
+        if "acceptance" in parts and parts[-1].removesuffix(".py") not in QUICK:
+            item.add_marker(pytest.mark.slow)
