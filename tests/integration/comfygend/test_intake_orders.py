@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from comfygen.pipeline import Kitchen
 from comfygend.inbox import Ending
+from comfygend.inputs import SpooledInputs
 from comfygend.ledger import JobState, RequestState, Switch
 from tests import making
 from tests.integration.comfygend.indexing import running, until
@@ -139,13 +142,16 @@ async def test_a_file_found_just_before_draining_is_declined(tmp_path: Path) -> 
 async def test_a_request_that_is_cancelled_while_it_is_prepared_does_not_stop_the_intake(tmp_path: Path) -> None:
     """The next one is accepted."""
     async with door(tmp_path) as made:
-        made.drop("a.yaml")
-        items = made.inbox.items()
-        item = await anext(items)
-        row = await made.office.ledger(lambda ledger: ledger.requests.receive(item.arrival, "r0"))
-        await made.inbox.claim(item, row.id)
-        await made.office.ledger(lambda ledger: ledger.requests.claimed(row.id))
-        await made.office.ledger(lambda ledger: ledger.orders.cancel(row.id, by="a person"))
-        await made.intake._decide_unless_withdrawn(row, item.arrival.body, None)
-        assert (await made.rows())[0].state is RequestState.CANCELLED
-        await items.aclose()
+
+        class Cancelling(SpooledInputs):
+            async def read(self, reference: str) -> bytes:
+                await made.office.ledger(lambda ledger: ledger.orders.cancel("r0", by="a person"))
+                return making.picture(64, 64)
+
+        inputs = Cancelling(tmp_path / "inputs", allowed=[], store=made.store)
+        made = replace(made, intake=replace(made.intake, kitchen=Kitchen(library=making.LIBRARY, inputs=inputs)))
+        made.drop("a.yaml", b"workflow: sd15-img2img\nprompt: a car\ninput_image: car.png\n")
+        await made.decided()
+        made.drop("b.yaml")
+        rows = await made.decided(2)
+        assert [row.state for row in rows] == [RequestState.CANCELLED, RequestState.ACCEPTED]
