@@ -30,6 +30,8 @@ def cautions(
     """What a person should know. `proposed` is what the preset says, `vain` those of its keys without a place."""
     for key in vain:
         yield f'Preset "{request.preset}": {key} has no place in this workflow and was left out.'
+    if request.validate_image:
+        yield "validate: this version has no scorer, so validation_score stays empty."
     yield from _few_steps(request, before, after, roles, proposed)
     yield from _prompts(request, before, after, roles)
     if odd := [key for key in ("width", "height") if (getattr(request, key) or 0) % SIDE_STEP]:

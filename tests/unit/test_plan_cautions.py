@@ -23,6 +23,11 @@ def test_a_plain_request_warns_of_nothing(name: str) -> None:
     assert warnings(name) == ""
 
 
+def test_a_score_that_nobody_makes_is_warned_of() -> None:
+    """Asking for one is never passed over in silence."""
+    assert "no scorer" in warnings("flux-dev", validate_image=True)
+
+
 def test_a_preset_on_a_distilled_video_is_warned_of() -> None:
     """High guidance and many steps on a graph made for four steps without guidance: the warning names the LoRA."""
     text = warnings("wan22-t2v", preset="high-quality")

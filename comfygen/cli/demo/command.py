@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import click
 
-from comfygen.cli.demo.processes import Processes, free_port
+from comfygen.cli.demo.processes import Processes
 from comfygen.cli.demo.stage import REQUESTS, Report, Stage
 from comfygen.config import environment, load_config
 from comfygen.datasette import history_command
@@ -23,7 +23,7 @@ from comfygen.errors import ComfyGenError
 
 COMFYUI = "COMFYGEN_COMFYUI__0__URL"
 OWN = ("COMFYGEN_CONFIG", "COMFYGEN_STATE_DIR", "COMFYGEN_INBOX", "COMFYGEN_STORE", "COMFYGEN_HTTP", "COMFYGEN_HISTORY")
-HTTP, HISTORY = 8189, 8001
+SIMULATOR, HTTP, HISTORY = 8188, 8189, 8001
 WORD = "landscape"
 SQL = f"select key, seed, steps, cfg from generations where prompt like '%{WORD}%' order by timestamp desc"
 JOB_SECONDS = 1800.0
@@ -72,7 +72,7 @@ def _say(text: str) -> None:
 
 def _start(stage: Stage, processes: Processes, environ: Mapping[str, str]) -> str:
     """Start the processes; gives the address of the history."""
-    simulator, http, history = free_port(8188), free_port(HTTP), free_port(HISTORY)
+    simulator, http, history = (processes.port(port) for port in (SIMULATOR, HTTP, HISTORY))
     comfyui = environ.get(COMFYUI) or f"http://127.0.0.1:{simulator}"
     stage.set(comfyui=comfyui, http=http, history=history)
     if COMFYUI not in environ:

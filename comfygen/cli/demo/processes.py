@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from comfygen.errors import ComfyGenError
 
@@ -28,9 +30,9 @@ class ProcessEnded(ComfyGenError):
     code = "process_ended"
 
 
-def free_port(preferred: int | None = None) -> int:
-    """The preferred port if nobody has it, or any that is free."""
-    for port in (preferred or 0, 0):
+def free_port(*wanted: int) -> int:
+    """The first of the wanted ports that nobody has, or any that is free."""
+    for port in (*wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -39,6 +41,20 @@ def free_port(preferred: int | None = None) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise ComfyGenError("There is no free port on 127.0.0.1.")
+
+
+def _reserved(port: int) -> BinaryIO | None:
+    """A lock that keeps other demos away from a port until its process listens there; None if one has it."""
+    try:
+        lock = (Path(tempfile.gettempdir()) / f"comfygen-demo-{port}.lock").open("ab")
+    except OSError:
+        return None  # another user's
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def _end_with_parent() -> None:
@@ -52,6 +68,15 @@ class Processes:
 
     folder: Path
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    locks: list[BinaryIO] = field(default_factory=list)
+
+    def port(self, preferred: int) -> int:
+        """The preferred port if neither another demo nor anybody else has it, or any that is free."""
+        lock = _reserved(preferred)
+        if lock is None:
+            return free_port()
+        self.locks.append(lock)
+        return free_port(preferred)
 
     def start(self, name: str, words: Sequence[str], environ: Mapping[str, str]) -> None:
         """Start `python -m WORDS…` (or an absolute command) in a session of its own: Ctrl-C is for the parent."""
@@ -96,3 +121,5 @@ class Processes:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        for lock in self.locks:
+            lock.close()

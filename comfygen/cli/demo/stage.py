@@ -63,14 +63,18 @@ class Stage:
 
     def drop(self, name: str) -> str:
         """Drop a copy of an example request, as a person would: its picture first, then the file under a new name."""
-        (self.inbox / "car.png").write_bytes(car())
+        self._put("car.png", car())
         text = (built_in("requests") / f"{name}.example.yaml").read_bytes()
         number = sum(1 for _ in self._ended(name))
         dropped = f"{name}.yaml" if not number else f"{name}-{number + 1}.yaml"
-        part = self.inbox / f".{dropped}.part"
-        part.write_bytes(text)
-        part.rename(self.inbox / dropped)
+        self._put(dropped, text)
         return dropped
+
+    def _put(self, name: str, content: bytes) -> None:
+        """Into the inbox in one step: the service may read it at any moment."""
+        part = self.inbox / f".{name}.part"
+        part.write_bytes(content)
+        part.rename(self.inbox / name)
 
     def _ended(self, name: str) -> Iterator[Path]:
         return (path for place in ("done", "failed") for path in (self.inbox / place).glob(f"{name}*.yaml"))
