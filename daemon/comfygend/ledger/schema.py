@@ -16,6 +16,14 @@ def first_tables(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def indexes_by_state(db: Database) -> None:
+    """A partial index serves only conditions that repeat its own word for word; whole ones serve every question about
+    what is open, however much history there is."""
+    for statement in BY_STATE:
+        db.execute(statement)
+
+
 TABLES = (
     """CREATE TABLE requests (
         id TEXT PRIMARY KEY,
@@ -112,4 +120,10 @@ TABLES = (
         name TEXT PRIMARY KEY,
         since TEXT NOT NULL
     ) WITHOUT ROWID""",
+)
+BY_STATE = (
+    "DROP INDEX requests_open",
+    "DROP INDEX jobs_open",
+    "CREATE INDEX requests_state ON requests (state)",
+    "CREATE INDEX jobs_state ON jobs (state, priority DESC, request_id, position)",
 )
