@@ -41,6 +41,7 @@ def _url(value: object) -> str:
     return str(value).rstrip("/")
 
 
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")]
 Address = Annotated[str, BeforeValidator(_address)]
 Url = Annotated[str, BeforeValidator(_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -126,6 +127,7 @@ class Config(Settings):
     http: Address = Field("127.0.0.1:8189", description="where the service answers /healthz and /status")
     history: Address = Field("127.0.0.1:8001", description="where Datasette listens")
     inputs: tuple[Path, ...] = Field((), description="more folders that `input_image` may name files in")
+    input_hosts: tuple[Host, ...] = Field((), description="hosts that `input_image` may name addresses of")
     limits: LimitsConfig = LimitsConfig()
 
     @model_validator(mode="after")

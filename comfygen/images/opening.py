@@ -79,7 +79,7 @@ def _hint(exc: BaseException) -> str:
 def opened(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The image behind the bytes, nothing of it decoded yet; ImageUnusable if its header promises too many pixels."""
     if not content:
-        raise ImageUnusable("The image is empty: it has 0 bytes.")
+        raise ImageUnusable("The image is empty: it has 0 bytes.", hint="Write it anew, then drop the request again.")
     with translated(), Image.open(BytesIO(content), formats=FORMATS) as image:
         check_size(*image.size, max_pixels=max_pixels)
         yield image
@@ -93,4 +93,4 @@ def check_size(width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None
             hint="Scale it down first.",
         )
     if width < 1 or height < 1:
-        raise ImageUnusable(f"The image has no pixels: {width}x{height}.")
+        raise ImageUnusable(f"The image has no pixels: {width}x{height}.", hint="Use another one.")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey
 from comfygen.store import Store
+from comfygend.fetching import BESIDE, Fetcher
 from comfygend.inbox.drops import write_durably
 
 MAX_INPUT_BYTES = 64 * 2**20
@@ -31,12 +32,19 @@ class InputsUnwritable(ComfyGenError):
 
 
 class SpooledInputs:
-    """Reads input images from the allowed folders or from the store, and keeps prepared ones in a folder."""
+    """Reads input images from the allowed folders, from the store or, with a fetcher, from addresses; and keeps
+    prepared ones in a folder."""
 
     def __init__(
-        self, folder: Path, *, allowed: Sequence[Path], store: Store, prefixes: Sequence[tuple[Store, str]] = ()
+        self,
+        folder: Path,
+        *,
+        allowed: Sequence[Path],
+        store: Store,
+        prefixes: Sequence[tuple[Store, str]] = (),
+        fetcher: Fetcher | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self.fetcher = folder, fetcher
         self._keeping = asyncio.Lock()
         self._holders = 0
         self.holds = 0
@@ -46,10 +54,7 @@ class SpooledInputs:
     async def read(self, reference: str) -> bytes:
         """A file below one of the allowed folders, an object beside the requests, or an earlier output by its key."""
         if ADDRESS.match(reference):
-            raise InputRefused(
-                f"input_image: {reference[:80]!r} is an address; addresses are not fetched.",
-                hint="Put the image beside the request file and name it without a path.",
-            )
+            return await self._fetched(reference)
         path = await asyncio.to_thread(self._find, reference)
         if path is not None:
             return await asyncio.to_thread(_read, path)
@@ -63,6 +68,12 @@ class SpooledInputs:
             f"input_image: there is no {reference!r}.",
             hint=f"Name a file in {folders}, or the key of an earlier output.",
         )
+
+    async def _fetched(self, address: str) -> bytes:
+        if self.fetcher is None:
+            shown = address.partition("?")[0][:80]  # there are secrets in queries
+            raise InputRefused(f"input_image: {shown!r} is an address; addresses are not fetched.", hint=BESIDE)
+        return await self.fetcher.fetch(address)
 
     def _find(self, reference: str) -> Path | None:
         if "\0" in reference:

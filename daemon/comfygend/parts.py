@@ -25,13 +25,14 @@ from comfygend.bell import Bell
 from comfygend.board import Board
 from comfygend.control import Control
 from comfygend.ears import Ear
+from comfygend.fetching import Fetcher
 from comfygend.filing import Filing
 from comfygend.heritage import Heritage
 from comfygend.inbox import Inbox
 from comfygend.inbox.drops import write_durably
 from comfygend.inbox.folder import FolderInbox
 from comfygend.indexer import Indexer
-from comfygend.inputs import SpooledInputs
+from comfygend.inputs import MAX_INPUT_BYTES, SpooledInputs
 from comfygend.intake import Intake
 from comfygend.ledger import Job, Ledger, request_id
 from comfygend.looking import Lookout
@@ -136,7 +137,13 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         by_name = {inbox.name: inbox for inbox in inboxes}
         prefixes = [(ear.store, ear.prefix) for ear in ears]
         folders = [*(place.folder for place in config.inbox if place.folder is not None), *config.inputs]
-        inputs = SpooledInputs(config.state_dir / "inputs", allowed=folders, store=store, prefixes=prefixes)
+        inputs = SpooledInputs(
+            config.state_dir / "inputs",
+            allowed=folders,
+            store=store,
+            prefixes=prefixes,
+            fetcher=Fetcher(hosts=config.input_hosts, max_bytes=MAX_INPUT_BYTES) if config.input_hosts else None,
+        )
         spool = Spool(config.spool)
         ear = _ear(store)
         indexer = Indexer(
