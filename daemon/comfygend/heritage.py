@@ -31,8 +31,8 @@ class Heritage:
         )
         keys = [stored.key async for stored in self.store.list(sample.removesuffix(".x"))]
         sidecars = [await self._read(key) for key in keys if output_key(key) in keys]
-        same = [told for told in sidecars if told.get("graph_sha256") == job.plan.graph_sha256]
-        whole = bool(same) and len(same) == same[0].get("batch", {}).get("images")
+        same = sorted((told for told in sidecars if told.get("graph_sha256") == job.plan.graph_sha256), key=_place)
+        whole = bool(same) and [_place(told) for told in same] == list(range(1, _count(same[0]) + 1))
         return [_output(n, told) for n, told in enumerate(same, start=1)] if whole else []
 
     async def _read(self, key: str) -> dict[str, Any]:
@@ -44,6 +44,22 @@ class Heritage:
                 raise
             return {}
         return told if isinstance(told, dict) else {}
+
+
+def _batch(told: dict[str, Any], name: str) -> int:
+    batch = told.get("batch")
+    number = batch.get(name) if isinstance(batch, dict) else None
+    return number if isinstance(number, int) else 0
+
+
+def _place(told: dict[str, Any]) -> int:
+    """Which of its job's outputs this is; 0 if the sidecar does not tell."""
+    return _batch(told, "image")
+
+
+def _count(told: dict[str, Any]) -> int:
+    """How many outputs its job has."""
+    return _batch(told, "images")
 
 
 def _output(n: int, told: dict[str, Any]) -> Output:

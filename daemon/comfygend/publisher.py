@@ -66,7 +66,13 @@ class Publisher:
                 await asyncio.sleep(backoff(failures, random.random(), longest=LONGEST_WAIT))
 
     async def _discard(self) -> None:
-        """Nothing is left of jobs that were cancelled after they had run; between two rounds nobody publishes them."""
+        """Nothing is left of jobs that were cancelled after they had run; between two rounds nobody publishes them.
+
+        Of those that another service has now, only our own files go: what lies in the store is the other's.
+        """
+        for job in await self.ledger(lambda ledger: ledger.orders.given_up()):
+            await asyncio.to_thread(self.spool.drop, job)
+            await self.ledger(lambda ledger: ledger.orders.discarded(job))  # noqa: B023
         for job in await self.ledger(lambda ledger: ledger.orders.unwanted()):
             await asyncio.to_thread(self.spool.drop, job)
             outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job))  # noqa: B023

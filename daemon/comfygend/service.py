@@ -120,6 +120,8 @@ async def reindex(config: Config) -> Tally:
     """Empty the index, in place, and fill it from the store. Raises ComfyGenError, or a group of StoreErrors."""
     with locked(config.state_dir):
         async with open_parts(config) as parts:
+            async for _ in parts.indexer.store.list():
+                break  # a store that is away leaves the index as it is
             await parts.indexer.lookout.index(lambda index: index.reset())
             return await parts.indexer.once()
 
@@ -127,8 +129,6 @@ async def reindex(config: Config) -> Tally:
 async def _recover(parts: Parts) -> None:
     """Forget what no open job needs, and give back what no request knows."""
     await parts.ledger(lambda ledger: ledger.jobs.reconsider())
-    spooled = await parts.ledger(lambda ledger: {job.id for job in ledger.jobs.open()})
-    await asyncio.to_thread(parts.spool.drop_all_but, spooled)
     for job in await parts.ledger(lambda ledger: ledger.jobs.orphaned([backend.name for backend in parts.backends])):
         log.warning("job %s was given to %s, which is not configured any more", job.id, job.backend)
         await parts.ledger(lambda ledger, job=job: ledger.jobs.put_back(job.id, reason="backend removed"))  # type: ignore[misc]
@@ -139,6 +139,8 @@ async def _recover(parts: Parts) -> None:
         known = await parts.ledger(lambda ledger, name=inbox.name: {r.id for r in ledger.requests.open(name)})  # type: ignore[misc]
         for name in inbox.strays(known):
             log.warning("%s: %s was in work/ but unknown to the ledger; it is taken again", inbox.name, name)
+    spooled = await parts.ledger(lambda ledger: {job.id for job in ledger.jobs.open()})
+    await asyncio.to_thread(parts.spool.drop_all_but, spooled)
 
 
 async def _open(parts: Parts, inbox: str) -> list[RequestRow]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import mimetypes
 import os
 import shutil
@@ -18,6 +19,10 @@ from comfygen.sidecar import base_name, object_key
 from comfygen.videos import probe
 from comfygend.inbox.drops import sync_folder
 from comfygend.ledger import Job, Output
+from comfygend.logs import escaped
+
+log = logging.getLogger(__name__)
+FETCHES = 3
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".avif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
@@ -59,13 +64,22 @@ class Spool:
         place = self.folder / job.id
         try:
             await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
-            outputs = [await self._one(client, job, place, n, ref, len(refs)) for n, ref in enumerate(refs, start=1)]
+            outputs = [await self._again(client, job, place, n, ref, len(refs)) for n, ref in enumerate(refs, start=1)]
             await asyncio.to_thread(sync_folder, place)
             await asyncio.to_thread(sync_folder, self.folder)
         except OSError as exc:
             hint = "Free some space on its disk, or mend its rights: ComfyUI has the outputs still."
             raise SpoolUnwritable(f"The spool {self.folder} cannot be written: {exc.strerror}.", hint=hint) from exc
         return outputs
+
+    async def _again(self, client: ComfyUIClient, job: Job, place: Path, n: int, ref: OutputRef, of: int) -> Output:
+        """Fetch an output, and once more when it came broken: that is cheaper than the GPU's work."""
+        for _ in range(FETCHES - 1):
+            try:
+                return await self._one(client, job, place, n, ref, of)
+            except OutputMissing as exc:
+                log.info("job %s: output %d is fetched again: %s", job.id, n, escaped(str(exc)))
+        return await self._one(client, job, place, n, ref, of)
 
     async def _one(self, client: ComfyUIClient, job: Job, place: Path, n: int, ref: OutputRef, of: int) -> Output:
         suffix = PurePosixPath(ref.filename).suffix.lower() or ".bin"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from comfygen.simulator import Simulator
 from tests.minio_double import MinioDouble
@@ -129,6 +129,7 @@ class House:
     limits: str = "settle_seconds: 0.2, rescan_seconds: 1"
     environ: dict[str, str] = field(default_factory=dict)
     running: asyncio.subprocess.Process | None = None
+    started: ClassVar[list[asyncio.subprocess.Process]] = []
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -159,6 +160,7 @@ class House:
             self.running = await asyncio.create_subprocess_exec(
                 COMFYGEND, "--config", self.config, *words, env=clean | self.environ | environ, stdout=log, stderr=log
             )
+        self.started.append(self.running)
         return self.running
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -214,6 +216,8 @@ async def house(folder: Path, kind: str = "folder", **simulated: Any) -> AsyncIt
         try:
             yield made, simulator
         finally:
-            if made.running is not None and made.running.returncode is None:
-                made.running.kill()
-                await made.running.wait()
+            while House.started:  # those of other houses in the same test too
+                process = House.started.pop()
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()

@@ -17,6 +17,10 @@ def more_reports(home: House, than: int) -> bool:
     return len(home.reports()) > than
 
 
+def nothing_left(home: House) -> bool:
+    return home.left() == []
+
+
 def all_rows(home: House) -> bool:
     return len(home.rows("SELECT key FROM generations")) == REQUESTS
 
@@ -41,6 +45,7 @@ async def test_two_services_share_a_prefix(tmp_path: Path) -> None:
             await until(lambda: not bucket.claims(), "the claims to go")
             for home in (first, second):
                 await until(partial(all_rows, home), "the rows")
+                await until(partial(nothing_left, home), "the spool to empty")
         finally:
             assert await second.stop() == 0
         assert await first.stop() == 0

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
+from comfygen.cli.submit.names import SUFFIXES, tame
 from comfygen.cli.submit.places import Place, open_place
 from comfygen.config import Config, environment, load_config
-from comfygen.errors import NotFound, Problem, RequestInvalid
+from comfygen.errors import NotFound, Problem, RequestInvalid, StoreError
 from comfygen.request import parse_requests
 
-SUFFIXES = (".yaml", ".yml", ".json")
 LOOK_SECONDS = 0.25
 
 
@@ -30,7 +30,7 @@ def command(files: tuple[Path, ...], path: Path | None, wait: bool, timeout: flo
     """Drop request FILES into the inbox of the configuration.
 
     Every file is checked first; if one of them has a mistake, none is dropped. A file keeps its name, unless that is
-    taken.
+    taken, or one that an inbox leaves alone (hidden, `….example.yaml`).
     """
     contents = {file: _checked(file) for file in files}
     config = load_config(path, environment())
@@ -54,13 +54,14 @@ def _checked(file: Path) -> bytes:
 
 
 async def _submit(config: Config, contents: dict[Path, bytes], wait: bool, timeout: float | None, as_json: bool) -> int:
-    async with open_place(config) as place, asyncio.timeout(timeout if wait else None):
-        dropped = [await _drop(place, file.name, content) for file, content in contents.items()]
+    async with open_place(config) as place:
+        dropped = [await _drop(place, tame(file.name), content) for file, content in contents.items()]
         for name in dropped:
             click.echo(f"dropped {name} into {place.name}", err=wait)
         if not wait:
             return 0
-        reports = await asyncio.gather(*(_follow(place, name, as_json) for name in dropped))
+        async with asyncio.timeout(timeout):
+            reports = await asyncio.gather(*(_follow(place, name, as_json) for name in dropped))
         return 0 if all(report.get("status") == "done" for report in reports) else 1
 
 
@@ -73,11 +74,21 @@ async def _drop(place: Place, name: str, content: bytes) -> str:
 
 
 async def _follow(place: Place, name: str, as_json: bool) -> dict[str, Any]:
-    while (body := await place.report(name)) is None:
+    while (body := await _report(place, name)) is None:
         await asyncio.sleep(LOOK_SECONDS)
     report: dict[str, Any] = json.loads(body)
     click.echo(json.dumps(report, ensure_ascii=False) if as_json else _shown(name, report))
     return report
+
+
+async def _report(place: Place, name: str) -> bytes | None:
+    """The report if it is there; a store that is away just now will be there again."""
+    try:
+        return await place.report(name)
+    except StoreError as exc:
+        if not exc.retryable:
+            raise
+        return None
 
 
 def _shown(name: str, report: dict[str, Any]) -> str:

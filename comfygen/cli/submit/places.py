@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from comfygen.config import Config
 from comfygen.errors import InboxError, NoSuchKey, PreconditionFailed
@@ -29,7 +31,7 @@ class Place(Protocol):
         ...
 
     async def drop(self, name: str, content: bytes) -> bool:
-        """Drop a request whole; False if the name is taken, here or among those that have ended."""
+        """Drop a request whole; False if the name is taken, here or by one that runs or has ended."""
         ...
 
     async def report(self, name: str) -> bytes | None:
@@ -51,28 +53,42 @@ class FolderPlace:
         return await asyncio.to_thread(self._drop, name, content)
 
     def _drop(self, name: str, content: bytes) -> bool:
-        taken = [self.folder / name, *(self.folder / report.format(name) for report in REPORTS)]
-        if any(os.path.lexists(path) for path in taken):
-            return False
-        part = self.folder / f".{name}.{os.getpid()}.part"
+        part = self.folder / f".{secrets.token_hex(6)}.part"
         try:
-            with part.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(self.folder / name)
-            self._sync()
+            with self._alone() as handle:
+                if self._is_taken(name):
+                    return False
+                with part.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.rename(self.folder / name)
+                os.fsync(handle)
         except OSError as exc:
+            with suppress(OSError):
+                part.unlink()
             hint = "Does the folder exist, and may you write there? The service creates it at its first start."
             raise InboxError(f"{self.folder}/{name} cannot be written: {exc.strerror}.", hint=hint) from exc
         return True
 
-    def _sync(self) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """The opened folder, in which nobody else drops a request meanwhile."""
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(handle)
+            with suppress(OSError):  # some network file systems lock no folders
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield handle
         finally:
             os.close(handle)
+
+    def _is_taken(self, name: str) -> bool:
+        """In the order in which a request goes its way, so that none slips by."""
+        if os.path.lexists(self.folder / name):
+            return True
+        work = self.folder / "work"
+        running = {path.name.partition("__")[2] for path in work.iterdir()} if work.is_dir() else set()
+        return name in running or any((self.folder / report.format(name)).exists() for report in REPORTS)
 
     async def report(self, name: str) -> bytes | None:
         found = (self.folder / report.format(name) for report in REPORTS)
@@ -93,13 +109,26 @@ class BucketPlace:
     async def drop(self, name: str, content: bytes) -> bool:
         if await self.report(name) is not None:
             return False
-        kind = "application/json" if name.endswith(".json") else "application/yaml"
+        kind = "application/json" if name.lower().endswith(".json") else "application/yaml"
+        token = secrets.token_hex(8)
+        told: dict[str, Any] = {"content_type": kind, "metadata": {"submission": token}}
         try:
-            await self.store.put(self.prefix + name, content, content_type=kind, if_none_match=True)
+            await self.store.put(self.prefix + name, content, if_none_match=True, **told)
         except PreconditionFailed:
             # Ours, perhaps, whose acknowledgement was lost and which was sent again.
-            return (await self.store.get(self.prefix + name))[0] == content
+            found = await self.store.head(self.prefix + name)
+            return found.metadata.get("submission") == token
+        except NoSuchKey:  # RELEASE.2025-09-06 answers so to every condition
+            return await self._drop_plainly(name, content, told)
         return True
+
+    async def _drop_plainly(self, name: str, content: bytes, told: Mapping[str, Any]) -> bool:
+        try:
+            await self.store.head(self.prefix + name)
+        except NoSuchKey:
+            await self.store.put(self.prefix + name, content, **told)
+            return True
+        return False
 
     async def report(self, name: str) -> bytes | None:
         for report in REPORTS:

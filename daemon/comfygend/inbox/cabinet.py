@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from comfygen.errors import NoSuchKey, PreconditionFailed
 from comfygen.minio_client import MinioStore
 from comfygend.inbox import Ending
-from comfygend.inbox.endings import PLACES, choices, is_report_of
+from comfygend.inbox.endings import PLACES, choices, is_report_of, names_of
 from comfygend.inbox.names import fitted
 
 MAX_REPORT_BYTES = 64 * 2**20
@@ -92,13 +91,15 @@ class Cabinet:
             return False
         return True
 
-    async def reported(self, name: str) -> AsyncIterator[str]:
-        """The requests whose report lies here under this file name."""
+    async def has_ended(self, name: str, request_id: str) -> bool:
+        """Whether the report of a request lies here."""
         for place, suffix in PLACES:
-            try:
-                report, _ = await self.store.get(
-                    f"{self.prefix}{place}/{fitted('', name, suffix)}", max_bytes=MAX_REPORT_BYTES
-                )
-                yield str(json.loads(report).get("request"))
-            except (NoSuchKey, ValueError, AttributeError):
-                continue
+            for choice in names_of(name, request_id):
+                key = f"{self.prefix}{place}/{fitted('', choice, suffix)}"
+                try:
+                    report, _ = await self.store.get(key, max_bytes=MAX_REPORT_BYTES)
+                except NoSuchKey:
+                    continue
+                if is_report_of(report, request_id):
+                    return True
+        return False

@@ -102,6 +102,10 @@ class Claims:
             return False
         return self.clock() - since > self.lease
 
+    def start_over(self) -> None:
+        """Begin to count silence anew: while the store was away, nobody could renew a claim."""
+        self._seen.clear()
+
     def _hold(self, request: str, claim: Claim, etag: str) -> Claim:
         kept = Claim(owner=claim.owner, fence=claim.fence, beat=claim.beat, object=claim.object, etag=etag)
         self.held[request] = Held(claim=kept, renewed=self.clock())
@@ -127,12 +131,15 @@ class Claims:
             stored = await self.bucket.put_if_match(_key(request), new.body(), old.etag)
         except (PreconditionFailed, NoSuchKey):
             # Our own renewal, perhaps, whose acknowledgement was lost and which was sent again.
-            return await self._is_still_ours(request, new)
-        self._hold(request, new, stored.etag)
+            return await self._is_still_ours(request, held, new)
+        if self.held.get(request) is held:
+            self._hold(request, new, stored.etag)
         return True
 
-    async def _is_still_ours(self, request: str, new: Claim) -> bool:
+    async def _is_still_ours(self, request: str, held: Held, new: Claim) -> bool:
         found = await self.look(request)
+        if self.held.get(request) is not held:
+            return True  # released by ourselves meanwhile, or renewed
         if found is not None and (found.owner, found.fence) == (new.owner, new.fence):
             self._hold(request, found, found.etag)
             return True

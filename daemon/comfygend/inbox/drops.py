@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfygen.errors import InboxError
+from comfygend.inbox.names import fitted
 from comfygend.inbox.stability import Look, Writers
 
 MAX_REQUEST_BYTES = 256 * 1024
@@ -136,7 +137,7 @@ def sync_folder(folder: Path) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole, or not at all, whatever happens."""
-    part = path.with_name(f".{path.name[:200]}.part")
+    part = path.with_name(fitted(".", path.name, ".part"))
     with part.open("wb") as file:
         file.write(content)
         file.flush()

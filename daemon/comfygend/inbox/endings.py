@@ -14,9 +14,14 @@ PLACES = (("done", ".result.json"), ("failed", ".error.json"))
 
 def choices(ending: Ending) -> Iterator[str]:
     """Names to put a request away under: its own, or with its id when that is taken."""
-    own = fitted("", ending.name, ".result.json").removesuffix(".result.json")
+    return names_of(ending.name, ending.request_id)
+
+
+def names_of(name: str, request_id: str) -> Iterator[str]:
+    """The same, by the name and the id of the request."""
+    own = fitted("", name, ".result.json").removesuffix(".result.json")
     yield own
-    yield fitted(f"{ending.request_id}-", own, ".result.json").removesuffix(".result.json")
+    yield fitted(f"{request_id}-", own, ".result.json").removesuffix(".result.json")
 
 
 def is_report_of(report: bytes, request_id: str) -> bool:

@@ -18,6 +18,12 @@ def is_request_name(name: str) -> bool:
     return lower.endswith(SUFFIXES) and not lower.endswith(OWN) and not TEMPORARY.search(name)
 
 
+def request_name(prefix: str, key: str) -> str | None:
+    """The file name of a request object right below a prefix; None if the key is none's: a report, or put away."""
+    name = key.removeprefix(prefix)
+    return name if "/" not in name and is_request_name(name) else None
+
+
 def printable(name: str) -> str:
     """A file name as text that can be stored, logged and written as a name again."""
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

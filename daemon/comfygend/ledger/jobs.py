@@ -182,6 +182,7 @@ class Jobs:
     def adopted(self, job: str, outputs: Sequence[Output], urls: Mapping[int, str]) -> None:
         """Another service has published this job before its request became ours: nothing is generated."""
         with self.pages.atomic():
+            self.pages.write("DELETE FROM outputs WHERE job_id = ?", [job])
             for output in outputs:
                 self.pages.insert("outputs", {"job_id": job, **vars(output)})
             self._end_attempt(self._row(job), "published by another service")

@@ -182,8 +182,15 @@ class Orders:
 
     def unwanted(self) -> list[str]:
         """Jobs that a person has cancelled while outputs of them lie in the spool, and in the store perhaps."""
+        return self._cancelled("error IS NOT NULL")
+
+    def given_up(self) -> list[str]:
+        """Jobs that are another service's by now, while outputs of them lie in the spool."""
+        return self._cancelled("error IS NULL")
+
+    def _cancelled(self, condition: str) -> list[str]:
         sql = (
-            "SELECT id FROM jobs WHERE state = 'cancelled' AND error IS NOT NULL "
+            f"SELECT id FROM jobs WHERE state = 'cancelled' AND {condition} "
             "AND EXISTS (SELECT 1 FROM outputs WHERE job_id = jobs.id)"
         )
         return [row["id"] for row in self.pages.all(sql)]

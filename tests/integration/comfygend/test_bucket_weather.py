@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from comfygen.errors import StoreUnavailable
 from comfygen.index import Index
 from comfygen.minio_client import ListenSettings, MinioStore
 from comfygend.board import Board
@@ -25,8 +24,20 @@ GUARD = 90.0
 OBJECTS = 2000
 
 
-def sidecar(prompt: str) -> bytes:
-    return json.dumps({"timestamp": "2026-01-04T01:10:32Z", "prompt": prompt, "seed": 1}).encode()
+def sidecar(prompt: str, **told: object) -> bytes:
+    return json.dumps({"timestamp": "2026-01-04T01:10:32Z", "prompt": prompt, "seed": 1, **told}).encode()
+
+
+async def surely(work: Callable[[], Awaitable[object]]) -> None:
+    """What a foreign client does until the server is there to do it."""
+    async with asyncio.timeout(GUARD):
+        while True:
+            try:
+                await work()
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+            else:
+                return
 
 
 @dataclass
@@ -39,13 +50,27 @@ class Scene:
     index: OnThread[Index]
     ear: Ear
 
-    async def write(self, name: str, prompt: str) -> None:
-        await self.foreign.put(f"{name}.png", b"picture", content_type="image/png")
-        await self.foreign.put(f"{name}.png.json", sidecar(prompt), content_type="application/json")
+    async def write(self, name: str, prompt: str, **told: object) -> None:
+        await surely(lambda: self.foreign.put(f"{name}.png", b"picture", content_type="image/png"))
+        body = sidecar(prompt, **told)
+        await surely(lambda: self.foreign.put(f"{name}.png.json", body, content_type="application/json"))
 
     async def remove(self, name: str) -> None:
-        await self.foreign.delete(f"{name}.png.json")
-        await self.foreign.delete(f"{name}.png")
+        await surely(lambda: self.foreign.delete(f"{name}.png.json"))
+        await surely(lambda: self.foreign.delete(f"{name}.png"))
+
+    async def listens(self) -> None:
+        """Wait until hints come, or it is known why none do, and everything before them was looked at."""
+        async with asyncio.timeout(GUARD):
+            while not (self.indexer.is_idle and self.ear.told()["state"] in ("listening", "unsupported")):
+                self.stage.double.knobs.send(" ")  # what an old server says now and then
+                await asyncio.sleep(0.02)
+
+    async def shows(self, expected: dict[str, str]) -> None:
+        """Wait until the index is as expected, by hints alone."""
+        async with asyncio.timeout(GUARD):
+            while await self.rows() != expected:
+                await asyncio.sleep(0.02)
 
     async def rows(self) -> dict[str, str]:
         """Every row by key, with its prompt."""
@@ -65,19 +90,22 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
-    listening = ListenSettings(ping=1, backoff_base=0.01, backoff_cap=0.1)
+async def scene(folder: Path, dialect: str = "minio") -> AsyncIterator[Scene]:
+    listening = ListenSettings(ping=2, backoff_base=0.01, backoff_cap=0.1)
     async with (
-        set_stage(prefix="", attempts=5, listening=listening) as stage,
+        set_stage(prefix="", attempts=2, listening=listening) as stage,
         stage.another() as foreign,
         OnThread("index", lambda: Index.open(folder / "index.db")) as index,
     ):
+        stage.double.knobs.dialect(dialect)
         lookout = Lookout(store=stage.store, index=index, source="test")
         ear = Ear(stage.store)
         indexer = Indexer(lookout, board=Board(), reconcile_seconds=600, excluded=(".comfygen/",), ear=ear)
         loops = [asyncio.create_task(run()) for run in (indexer.listen, indexer.look, indexer.reconcile)]
         try:
-            yield Scene(stage=stage, foreign=foreign, indexer=indexer, index=index, ear=ear)
+            made = Scene(stage=stage, foreign=foreign, indexer=indexer, index=index, ear=ear)
+            await made.listens()
+            yield made
         finally:
             for loop in loops:
                 loop.cancel()
@@ -100,7 +128,7 @@ async def storm(made: Scene, chance: random.Random) -> None:
         elif strike == "deaf":
             knobs.deaf(until_reconnect=True)
         elif strike == "giant":
-            knobs.send(size=5_000_000)
+            knobs.send(size=1_500_000)
         else:
             await knobs.restart()
 
@@ -140,40 +168,13 @@ async def test_the_index_equals_the_bucket_after_a_storm(tmp_path: Path) -> None
 async def test_hints_alone_keep_up_in_fair_weather(tmp_path: Path) -> None:
     """Without any reconcile after the first, each write and delete shows in the index."""
     async with scene(tmp_path) as made:
-        async with asyncio.timeout(GUARD):
-            while not (made.indexer.is_idle and made.ear.told()["state"] == "listening"):
-                await asyncio.sleep(0.02)
         before = made.indexer.last
         for n in range(20):
             await made.write(f"lake-{n}", f"number {n}")
         for n in range(10):
             await made.remove(f"lake-{n}")
-        async with asyncio.timeout(GUARD):
-            while await made.rows() != {f"lake-{n}.png": f"number {n}" for n in range(10, 20)}:
-                await asyncio.sleep(0.02)
+        await made.shows({f"lake-{n}.png": f"number {n}" for n in range(10, 20)})
         assert made.indexer.last is before
-
-
-ODD = ["two words", "a+b", "100%", "a%20b", "#1", "why?", "grüße", "🚗 car", "a&b=c", "it's", "[x]", "semi;colon"]
-
-
-@pytest.mark.parametrize("dialect", ["minio", "rustfs"])
-async def test_odd_keys_survive_everything(tmp_path: Path, dialect: str) -> None:
-    """Put, list, event, sidecar, index and query: each name comes through in every dialect."""
-    async with scene(tmp_path) as made:
-        made.stage.double.knobs.dialect(dialect)
-        made.stage.double.knobs.cut()
-        await made.agrees({})
-        for name in ODD:
-            await made.write(name, f"about {name}")
-        expected = {f"{name}.png": f"about {name}" for name in ODD}
-        async with asyncio.timeout(GUARD):
-            while await made.rows() != expected:
-                await asyncio.sleep(0.02)
-        found = await made.index(lambda index: {row.key for name in ODD for row in index.contains(f"about {name}")})
-        assert found == set(expected)
-        listed = [stored.key async for stored in made.stage.store.list()]
-        assert {key for key in listed if key.endswith(".png")} == set(expected)
 
 
 async def test_old_events_change_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ async def discarded(made: Press, job: Job) -> None:
     """Run until nothing of the job is unwanted any more."""
 
     async def is_discarded() -> bool:
-        return not await made.office.ledger(lambda ledger: ledger.orders.unwanted())
+        return not await made.office.ledger(lambda ledger: ledger.orders.unwanted() + ledger.orders.given_up())
 
     async with running([made.publisher.run()]):
         await until(is_discarded)
@@ -46,6 +46,18 @@ async def test_what_lies_in_the_spool_is_dropped_and_never_published(tmp_path: P
         await discarded(made, job)
         assert (store.written, (tmp_path / "spool" / job.id).exists()) == ([], False)
         assert (await made.office.job(job.id)).state is JobState.CANCELLED
+
+
+async def test_of_a_job_that_another_service_has_only_our_files_go(tmp_path: Path) -> None:
+    """What lies in the store under its keys is what the other one has made."""
+    store = MemoryStore()
+    async with pressing(tmp_path, store) as made:
+        job = await made.office.generated(RED)
+        (output,) = await made.office.ledger(lambda ledger: ledger.jobs.outputs(job.id))
+        store.fill({output.key: RED})
+        await made.office.ledger(lambda ledger: ledger.requests.withdraw(job.request_id))
+        await discarded(made, job)
+        assert (list(store.objects), (tmp_path / "spool" / job.id).exists()) == ([output.key], False)
 
 
 async def test_what_is_in_the_store_already_is_removed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from comfygen.simulator import Fault, Simulator
 from comfygend.inbox import InboxItem
 from comfygend.inbox.folder import FolderInbox
 from comfygend.service import ROLES, serve
+from comfygend.spool import FETCHES
 from tests import making
 
 GUARD = 60
@@ -70,7 +71,7 @@ async def test_it_ends_when_everything_is_published_indexed_and_put_away(tmp_pat
 
 async def test_a_job_that_is_to_be_tried_again_is_waited_for(tmp_path: Path) -> None:
     """Between two attempts nothing runs, and all the same it is not over."""
-    async with Simulator(faults=[Fault(kind="oom"), Fault(kind="view_404")]) as simulator:
+    async with Simulator(faults=[Fault(kind="oom"), Fault(kind="view_404", times=FETCHES)]) as simulator:
         drop(tmp_path)
         assert await once(tmp_path, simulator.url) == 0
         assert len(simulator.posted) == 3

@@ -11,6 +11,7 @@ from comfygen.images import check_image
 from comfygen.simulator import Fault, Simulator
 from comfygend import worker as worker_module
 from comfygend.ledger import JobState, RequestState
+from comfygend.spool import FETCHES
 from tests.integration.comfygend.working import (
     CountingSimulator,
     prefixes,
@@ -177,12 +178,22 @@ async def test_what_fails_again_and_again_fails_in_the_end(tmp_path: Path) -> No
         assert len(simulator.posted) == 3
 
 
-@pytest.mark.parametrize("kind", ["view_404", "truncated_view", "cached_empty"])
+@pytest.mark.parametrize("kind", ["view_404", "truncated_view"])
+async def test_an_output_that_comes_broken_is_fetched_again(tmp_path: Path, kind: str) -> None:
+    """The GPU is not asked for what ComfyUI has."""
+    fault = {"kind": kind, "times": FETCHES - 1}
+    async with Simulator(faults=[fault]) as simulator, workshop(tmp_path, simulator.url) as made:
+        (job,) = await made.ended(*await made.office.accepted(small()))
+        assert (job.state, job.attempt, len(simulator.posted)) == (JobState.GENERATED, 1, 1)
+
+
+@pytest.mark.parametrize(("kind", "times"), [("view_404", FETCHES), ("truncated_view", FETCHES), ("cached_empty", 1)])
 async def test_outputs_that_are_gone_broken_or_none_are_made_again_under_another_name(
-    tmp_path: Path, kind: str
+    tmp_path: Path, kind: str, times: int
 ) -> None:
     """Else a cache would name the same lost files again."""
-    async with Simulator(faults=[{"kind": kind}]) as simulator, workshop(tmp_path, simulator.url) as made:
+    fault = {"kind": kind, "times": times}
+    async with Simulator(faults=[fault]) as simulator, workshop(tmp_path, simulator.url) as made:
         (job,) = await made.ended(*await made.office.accepted(small()))
         assert (job.state, job.attempt) == (JobState.GENERATED, 2)
         assert prefixes(simulator) == [f"comfygen/{job.id}-1", f"comfygen/{job.id}-2"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfygend.inbox.names import fitted, is_request_name, printable
+from comfygend.inbox.names import fitted, is_request_name, printable, request_name
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "A.YML", "b.json", "two words.yaml", "süß.yaml"])
@@ -55,3 +55,18 @@ def test_fitted_names_stay_within_255_bytes(name: str) -> None:
 def test_short_names_are_not_touched() -> None:
     """Nothing is cut that need not be."""
     assert fitted("", "robot.yaml", ".result.json") == "robot.yaml.result.json"
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("requests/lake.yaml", "lake.yaml"),
+        ("requests/done/lake.yaml", None),
+        ("requests/lake.yaml.result.json", None),
+        ("requests/lake.png", None),
+        ("requests/", None),
+    ],
+)
+def test_a_request_object_lies_right_below_its_prefix(key: str, name: str | None) -> None:
+    """What was put away, reports and everything else are none."""
+    assert request_name("requests/", key) == name
