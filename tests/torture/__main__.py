@@ -21,7 +21,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--n", type=int, default=200, help="how many requests are dropped")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=("folder", "bucket", "mixed"), default="folder")
+    parser.add_argument("--kind", choices=("folder", "bucket", "mixed"), default="mixed")
     parser.add_argument("--services", type=int, choices=(1, 2), default=1, help="2 share a bucket")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="go on for so long, without killing the service")
     parser.add_argument("--pace", type=float, help="how far apart things go wrong: 1, and 2 in a soak; 1000 is never")
