@@ -139,9 +139,13 @@ class KeyInvalid(InvalidInput):
 
 
 class NotFound(ComfyGenError):
-    """What was named does not exist."""
+    """What was named does not exist; `field` is the key that named it, where that is known."""
 
     code = "not_found"
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 class ComfyUIError(ComfyGenError):

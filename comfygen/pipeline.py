@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from comfygen.errors import ComfyGenError, InvalidInput, NotFound, Problem, RequestInvalid
+from comfygen.errors import ComfyGenError, InvalidInput, Problem, RequestInvalid
 from comfygen.images import prepare_input
 from comfygen.plan import InputImage, Plan, make_plan
-from comfygen.request import Request, expand, parse_requests
+from comfygen.request import Request, expand, parse_requests, place_problem
 from comfygen.resources import Library
 
 MAX_RANDOM_SEED = 2**53 - 1
@@ -74,15 +74,16 @@ async def prepare(text: bytes, *, file: str, kitchen: Kitchen, draw: Iterator[in
     problems: list[Problem] = []
     away: ComfyGenError | None = None
     images: Images = {}
-    for request in parse_requests(text, file=file):
+    for number, request in enumerate(parse_requests(text, file=file)):
         singles = expand(request)
         for place, single in enumerate(singles):
             try:
                 plan = await _plan(single, kitchen, next(draw), images)
             except ComfyGenError as error:
                 away = error if error.retryable else away
-                fresh = [] if error.retryable else _placed(error, file)
-                problems += [problem for problem in fresh if problem not in problems]
+                fresh = [] if error.retryable else _problems(error)
+                placed = [place_problem(problem, text, file=file, document=number) for problem in fresh]
+                problems += [problem for problem in placed if problem not in problems]
             else:
                 prepared.append(Prepared(request=single, plan=plan, batch_index=place, batch_of=len(singles)))
     if problems:
@@ -98,7 +99,8 @@ async def _plan(request: Request, kitchen: Kitchen, chance: int, images: Images)
     presets = kitchen.library.presets()
     wanted = request.input_image, request.resize, request.crop
     if wanted not in images:
-        images[wanted] = await _input(request, kitchen.inputs)
+        with _about_the_image():
+            images[wanted] = await _input(request, kitchen.inputs)
     seed = request.seed if request.seed is not None else chance
     return make_plan(request, workflow=workflow, presets=presets, seed=seed, input_image=images[wanted])
 
@@ -114,12 +116,23 @@ async def _input(request: Request, inputs: Inputs) -> InputImage | None:
     return InputImage(source=request.input_image, name=name, sha256=digest, width=width, height=height)
 
 
-def _placed(error: ComfyGenError, file: str) -> list[Problem]:
-    """The mistakes that an error tells, each with the file it is about."""
+@contextmanager
+def _about_the_image() -> Iterator[None]:
+    """What cannot be read or used as an input image is a mistake of that key."""
+    try:
+        yield
+    except ComfyGenError as error:
+        if error.retryable:
+            raise
+        problem = Problem(field="input_image", message=error.message, hint=error.hint)
+        raise InvalidInput(problems=[problem]) from error
+
+
+def _problems(error: ComfyGenError) -> Sequence[Problem]:
+    """The mistakes that an error tells."""
     if isinstance(error, InvalidInput) and error.problems:
-        return [Problem(**{**problem.to_json(), "file": problem.file or file}) for problem in error.problems]
-    field = "workflow" if isinstance(error, NotFound) and "workflow" in error.message else None
-    return [Problem(file=file, field=field, message=error.message, hint=error.hint)]
+        return error.problems
+    return [Problem(field=getattr(error, "field", None), message=error.message, hint=error.hint)]
 
 
 __all__ = ["Inputs", "Kitchen", "Prepared", "prepare", "seeds"]

@@ -91,7 +91,7 @@ def _named(name: str, offered: Mapping[str, _Kind], kind: str) -> _Kind:
     if name in offered:
         return offered[name]
     hint = did_you_mean(name, offered) or f"There are: {', '.join(sorted(offered)) or 'none'}."
-    raise NotFound(f"There is no {kind} {quoted(name)}.", hint=hint)
+    raise NotFound(f"There is no {kind} {quoted(name)}.", hint=hint, field=kind.lower().replace(" ", "_"))
 
 
 def parse_presets(text: bytes, *, file: str) -> Presets:

@@ -77,7 +77,7 @@ class Library:
         if wanted not in names:
             close = difflib.get_close_matches(name, [n.removesuffix(".json") for n in names], 1, 0.5)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
-            raise NotFound(f"There is no workflow {name!r} in {self.folder}.", hint=hint)
+            raise NotFound(f"There is no workflow {name!r} in {self.folder}.", hint=hint, field="workflow")
         known = self._workflows.get(wanted)
         return self._or_last_good(partial(self._read_workflow, wanted), known and known[1], f"workflow {wanted}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from comfygen.documents import Document, dump_document, read_documents
 from comfygen.errors import InvalidInput, Problem, RequestInvalid
@@ -73,6 +74,26 @@ def _first(problems: list[Problem], file: str) -> list[Problem]:
 
 def _headline(count: int) -> str:
     return "The request cannot be used: 1 mistake." if count == 1 else f"The request cannot be used: {count} mistakes."
+
+
+def place_problem(problem: Problem, text: bytes, *, file: str, document: int) -> Problem:
+    """A mistake that was found in a request later, at its line in the nth document of its file (from 0).
+
+    `text` is what the requests were parsed from. A mistake that has a file already is about that one.
+    """
+    if problem.file is not None:
+        return problem
+    line = _key_lines(text, file)[document].get(problem.field or "")
+    return replace(problem, file=file, line=line)
+
+
+@lru_cache(maxsize=4)
+def _key_lines(text: bytes, file: str) -> tuple[dict[str, int], ...]:
+    """The lines of the keys of each document."""
+    return tuple(
+        {str(path[0]): line for path, line in document.lines.items() if len(path) == 1}
+        for document in read_documents(text, file=file)
+    )
 
 
 def request_yaml(request: Request) -> str:

@@ -137,7 +137,7 @@ class Fetcher:
         shown = escaped(address.partition("?")[0].partition("#")[0])
         if "@" in shown:
             shown = f"…@{shown.rpartition('@')[2]}"
-        return AddressRefused(f"input_image: {shown[:200]} {why}.", hint=hint)
+        return AddressRefused(f"{shown[:200]} {why}.", hint=hint)
 
 
 class Pinned(AbstractResolver):

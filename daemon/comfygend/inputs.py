@@ -65,19 +65,19 @@ class SpooledInputs:
                 continue
         folders = ", ".join([*map(str, self.allowed), *(prefix for _, prefix in self.shelves if prefix)])
         raise InputRefused(
-            f"input_image: there is no {reference!r}.",
+            f"There is no {reference!r}.",
             hint=f"Name a file in {folders}, or the key of an earlier output.",
         )
 
     async def _fetched(self, address: str) -> bytes:
         if self.fetcher is None:
             shown = address.partition("?")[0][:80]  # there are secrets in queries
-            raise InputRefused(f"input_image: {shown!r} is an address; addresses are not fetched.", hint=BESIDE)
+            raise InputRefused(f"{shown!r} is an address; addresses are not fetched.", hint=BESIDE)
         return await self.fetcher.fetch(address)
 
     def _find(self, reference: str) -> Path | None:
         if "\0" in reference:
-            raise InputRefused("input_image: a file name has no NUL character.")
+            raise InputRefused("A file name has no NUL character.")
         for folder in self.allowed:
             try:
                 path = (folder / reference).resolve()
@@ -88,7 +88,7 @@ class SpooledInputs:
                 return path
             if exists:
                 raise InputRefused(
-                    f"input_image: {reference!r} lies outside the folders that input images may come from.",
+                    f"{reference!r} lies outside the folders that input images may come from.",
                     hint="Put it beside the request file, or add its folder to `inputs` in the configuration.",
                 )
         return None
@@ -140,7 +140,7 @@ def _read(path: Path) -> bytes:
         with os.fdopen(handle, "rb") as file:
             content = file.read(MAX_INPUT_BYTES + 1)
     except OSError as exc:
-        raise InputRefused(f"input_image: {path.name} cannot be read: {exc.strerror}.") from exc
+        raise InputRefused(f"{path.name} cannot be read: {exc.strerror}.") from exc
     if len(content) > MAX_INPUT_BYTES:
-        raise InputRefused(f"input_image: {path.name} has more than {MAX_INPUT_BYTES:,} bytes.")
+        raise InputRefused(f"{path.name} has more than {MAX_INPUT_BYTES:,} bytes.")
     return content

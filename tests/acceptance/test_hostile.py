@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from comfygen.simulator import Simulator
 from comfygend.inbox.names import printable
 from tests.acceptance.harness import COMFYGEND, Folders, House
 from tests.hostile import PICTURES, corpus
 from tests.hostile.corpus import SPARSE_BYTES, odd_things, picture_requests
 
-MOST_MEMORY = 400 * 1024  # kB; it starts with a quarter of that
+MORE_MEMORY = 48 * 1024  # kB than for one plain request: a bomb that goes off takes far more
 LEAST_FILES = 300
 PYTHON_WORDS = re.compile(r"\b[A-Z]\w*(Error|Exception)\b|Traceback|<class|object at 0x|NoneType|\bErrno\b|pydantic")
 CALLS = (
@@ -133,6 +135,9 @@ async def test_a_hostile_inbox_is_answered_file_by_file(tmp_path: Path) -> None:
     """Each file is put away with a report; nothing outside is written or spoken to; a secret beside it stays one."""
     decoy, trace = tmp_path / "decoy", tmp_path / "trace" if can_trace() else None
     async with Simulator() as simulator:
+        calm = House(tmp_path / "calm", simulator.url, Folders(tmp_path / "calm"))
+        calm.drop("lake.yaml")
+        _, usual = await asyncio.to_thread(run, calm, None)
         home = House(tmp_path / "home", simulator.url, Folders(tmp_path / "home"))
         dropped = fill(home.folder / "requests", decoy)
         before = scan(decoy)
@@ -152,5 +157,7 @@ async def test_a_hostile_inbox_is_answered_file_by_file(tmp_path: Path) -> None:
     assert "secret of the decoy" not in str(failed) + home.log
     assert "Traceback" not in home.log
     assert "\x1b" not in home.log
-    assert memory < MOST_MEMORY
-    assert [] if trace is None else list(escapes(trace, home.folder, simulator.port)) == []
+    assert memory < usual + MORE_MEMORY
+    if trace is None:
+        pytest.skip("all is well, but strace cannot be used here to see that nothing was written elsewhere")
+    assert list(escapes(trace, home.folder, simulator.port)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
@@ -221,9 +222,10 @@ class Front:
         if answer.status not in {204, 304}:
             headers["Content-Length"] = str(length)
         response = web.StreamResponse(status=answer.status, headers=headers)
-        await response.prepare(http)
-        if answer.body and http.method != "HEAD":
-            await response.write(answer.body)
+        with suppress(ConnectionError):  # a client that was killed while it waited
+            await response.prepare(http)
+            if answer.body and http.method != "HEAD":
+                await response.write(answer.body)
         return response
 
 

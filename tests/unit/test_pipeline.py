@@ -102,6 +102,24 @@ async def test_a_workflow_that_does_not_exist_is_a_mistake_of_its_field() -> Non
     assert (found["field"], found["hint"]) == ("workflow", "Did you mean 'flux-dev'?")
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "field"),
+    [
+        (b"prompt: a\nworkflow: flux-dv\n", 2, "workflow"),
+        (LAKE + b"---\n" + LAKE + b"# fast\npreset: drft\n", 7, "preset"),
+        (LAKE + b"lora_preset: nobodys\n", 3, "lora_preset"),
+        (CAR.replace(b"car.png", b"cart.png"), 3, "input_image"),
+        (LAKE + b"fps: 8\n", 3, "fps"),
+        (LAKE + b"input_image: car.png\n", 3, "input_image"),
+        (CAR.replace(b"input_image: car.png\n", b""), None, "input_image"),
+    ],
+)
+async def test_what_only_planning_finds_has_its_line_too(text: bytes, line: int | None, field: str) -> None:
+    """The line of the key in its document; none for a key that is missing."""
+    (problem,) = await problems(text)
+    assert (problem["file"], problem.get("line"), problem["field"]) == ("a.yaml", line, field)
+
+
 async def test_an_input_image_is_prepared_as_asked_and_kept_under_its_content() -> None:
     """The plan names what will be uploaded, and its size."""
     shelf = Shelf()

@@ -77,7 +77,7 @@ async def test_mistakes_are_told_even_while_the_store_is_away(tmp_path: Path) ->
     [
         ("http://127.0.0.1/car.png", "addresses are not fetched"),
         ("FILE:///etc/passwd", "addresses are not fetched"),
-        ("//[x", "there is no"),
+        ("//[x", "There is no"),
         ("/etc/passwd", "outside the folders"),
         ("../queue.db", "outside the folders"),
         ("notes.txt", "cannot be read"),
