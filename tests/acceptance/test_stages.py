@@ -29,6 +29,14 @@ class Stage:
 
 
 STAGES = {
+    "asking": Stage(
+        fault={"kind": "refuse_connections", "match": "/object_info", "times": FOREVER},
+        sign="503 to GET /object_info",
+        runs=1,
+    ),
+    "posting": Stage(
+        fault={"kind": "refuse_connections", "match": "/prompt", "times": FOREVER}, sign="503 to POST /prompt", runs=1
+    ),
     "queued": Stage(fault={"kind": "dead_worker"}, sign="accepted", runs=1),
     "running": Stage(fault={"kind": "slow", "seconds": 600}, sign="started", runs=1),
     "finished": Stage(fault={"kind": "late_history", "seconds": 600}, sign="ended", runs=2),
