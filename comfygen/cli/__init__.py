@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from comfygen import __version__
-from comfygen.errors import ComfyGenError, ConfigInvalid, InvalidInput, NotFound, StoreUnavailable
+from comfygen.errors import ComfyGenError, ComfyUIUnavailable, ConfigInvalid, InvalidInput, NotFound, StoreUnavailable
 
 VERBS = {
     "backup": "copy queue.db, also while the service runs",
@@ -43,6 +43,7 @@ EXIT_CODES: dict[type[ComfyGenError], int] = {
     ConfigInvalid: 78,
     InvalidInput: 4,
     NotFound: 3,
+    ComfyUIUnavailable: 69,
     StoreUnavailable: 69,
     ServiceUnavailable: 69,
 }

@@ -49,6 +49,9 @@ async def test_submit_waits_for_what_it_dropped(tmp_path: Path, kind: str) -> No
         reports = [json.loads(line) for line in said.splitlines()]
         assert (code, [report["status"] for report in reports]) == (0, ["done", "done"])
         assert len({report["request"] for report in reports}) == 2
+        judged = written(home, "judged.yaml", REQUEST + "validate: true\n")
+        code, said, _ = await comfygen("submit", "--config", home.config, "--wait", judged)
+        assert (code, "judged.yaml: done" in said, "note: " in said) == (0, True, True)
         failing = written(home, "nowhere.yaml", NOWHERE)
         code, said, errors = await comfygen("submit", "--config", home.config, "--wait", failing)
         assert (code, "nowhere.yaml: failed" in said, "dropped nowhere.yaml into" in errors) == (1, True, True)

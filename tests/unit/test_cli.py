@@ -12,6 +12,7 @@ from comfygen import __version__
 from comfygen.cli import VERBS, exit_code, main
 from comfygen.errors import (
     ComfyGenError,
+    ComfyUIUnavailable,
     ConfigInvalid,
     LedgerError,
     NotFound,
@@ -81,6 +82,7 @@ def test_the_schema_of_a_request_is_printed(capsys: pytest.CaptureFixture[str]) 
         (ConfigInvalid(), 78),
         (RequestInvalid(), 4),
         (NotFound(), 3),
+        (ComfyUIUnavailable(), 69),
         (StoreUnavailable(), 69),
         (LedgerError(), 1),
         (ComfyGenError(), 1),

@@ -97,4 +97,5 @@ def _shown(name: str, report: dict[str, Any]) -> str:
     if error:
         problems = [Problem(**problem) for problem in error.get("problems", ())]
         lines += [f"  {problem}" for problem in problems] or [f"  {error.get('message')} {error.get('hint') or ''}"]
+    lines += [f"  note: {note}" for note in (*report.get("warnings", ()), *report.get("notes", ()))]
     return "\n".join(lines)
