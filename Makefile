@@ -10,6 +10,7 @@ N        ?= 1000
 SEED     ?= 1
 KIND     ?= mixed
 SERVICES ?= 1
+COMFYUIS ?= 1
 MINUTES  ?= 30
 PIP      := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
 
@@ -38,10 +39,10 @@ check: $(VENV)/.check
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal -m "not slow"
 
 torture: $(VENV)/.check
-	$(BIN)/python -m tests.torture --n $(N) --seed $(SEED) --services $(SERVICES) --kind $(if $(filter 2,$(SERVICES)),bucket,$(KIND)) $(ARGS)
+	$(BIN)/python -m tests.torture --n $(N) --seed $(SEED) --services $(SERVICES) --comfyuis $(COMFYUIS) --kind $(if $(filter 2,$(SERVICES)),bucket,$(KIND)) $(ARGS)
 
 soak: $(VENV)/.check
-	$(BIN)/python -m tests.torture --soak $(MINUTES) --seed $(SEED) --kind $(KIND) $(ARGS)
+	$(BIN)/python -m tests.torture --soak $(MINUTES) --seed $(SEED) --comfyuis $(COMFYUIS) --kind $(KIND) $(ARGS)
 
 format: $(VENV)/.check
 	$(BIN)/ruff format .

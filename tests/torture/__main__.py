@@ -1,4 +1,7 @@
-"""`python -m tests.torture --n N --seed S [--kind K] [--services 1|2]`, or `--soak MINUTES`; 1 if anything is wrong."""
+"""`python -m tests.torture --n N --seed S [--kind K] [--services 1|2] [--comfyuis C]`, or `--soak MINUTES`.
+
+Ends with 1 if anything is wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=("folder", "bucket", "mixed"), default="mixed")
     parser.add_argument("--services", type=int, choices=(1, 2), default=1, help="2 share a bucket")
+    parser.add_argument("--comfyuis", type=int, default=1, help="how many servers share the work")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="go on for so long, without killing the service")
     parser.add_argument("--pace", type=float, help="how far apart things go wrong: 1, and 2 in a soak; 1000 is never")
     parser.add_argument("--folder", type=Path, help="work there, and keep everything")
@@ -37,7 +41,8 @@ async def main(chosen: argparse.Namespace, folder: Path) -> bool:
     begun = time.monotonic()
     killing = chosen.soak is None
     pace = chosen.pace or (1 if killing else 2)
-    async with stage(folder, seed=chosen.seed, kind=chosen.kind, services=chosen.services, killing=killing) as made:
+    size = {"services": chosen.services, "comfyuis": chosen.comfyuis}
+    async with stage(folder, seed=chosen.seed, kind=chosen.kind, killing=killing, **size) as made:
         made.weather.pace = pace
         blowing = asyncio.create_task(made.weather.run(), name="weather")
         samples = None

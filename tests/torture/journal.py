@@ -31,15 +31,16 @@ class Runs:
         return count
 
 
-def read_journal(path: Path, jobs: Mapping[str, str]) -> tuple[dict[str, Runs], list[float], list[str]]:
+def read_journal(paths: Iterable[Path], jobs: Mapping[str, str]) -> tuple[dict[str, Runs], list[float], list[str]]:
     """The runs of every job, the times when ComfyUI lost what it had, and prompts that are nobody's.
 
-    `jobs` says which job a prompt belongs to. A last line that a kill has cut off is left out.
+    `paths` are the journals of all servers. `jobs` says which job a prompt belongs to. A last line that a kill has cut
+    off is left out.
     """
     runs: dict[str, Runs] = defaultdict(Runs)
     deaths: list[float] = []
     strangers: list[str] = []
-    for line in _lines(path):
+    for line in itertools.chain.from_iterable(map(_lines, paths)):
         job = jobs.get(line["prompt_id"])
         if job is None:
             strangers.append(line["prompt_id"])

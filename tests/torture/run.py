@@ -39,7 +39,7 @@ class Stage:
 
     places: Yard | Remote
     services: list[Service]
-    comfyui: ComfyUI
+    comfyuis: list[ComfyUI]
     weather: Weather
     seed: int
     orders: list[Order] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Stage:
         for service in self.services:
             await reindex(service)
         prompts = {prompt: job for service in self.services for prompt, job in _attempts(service.house)}
-        runs, deaths, strangers = read_journal(self.comfyui.log, prompts)
+        runs, deaths, strangers = read_journal([comfyui.log for comfyui in self.comfyuis], prompts)
         return Facts(
             orders=self.orders,
             requests=await asyncio.to_thread(self.places.requests),
@@ -111,7 +111,7 @@ class Stage:
             rows=rows,
             again=[generations(service.house) for service in self.services],
             runs=runs,
-            deaths=[*deaths, *self.comfyui.deaths],
+            deaths=[*deaths, *(death for comfyui in self.comfyuis for death in comfyui.deaths)],
             taken_over=frozenset(request for service in self.services for request in _taken_over(service.house)),
             strangers=strangers,
             left=await self.left(),
@@ -151,23 +151,23 @@ async def reindex(service: Service) -> None:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, seed: int, kind: str, services: int, killing: bool) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, *, seed: int, kind: str, services: int, comfyuis: int, killing: bool
+) -> AsyncIterator[Stage]:
     """Everything started, and weather that does not blow yet; whatever runs is killed at the end."""
     async with AsyncExitStack() as stack:
         dice = random.Random(seed)
-        comfyui = ComfyUI(folder)
-        keeper = asyncio.create_task(comfyui.keep(), name="comfyui")
-        stack.push_async_callback(_end, comfyui, keeper)
-        await comfyui.started()
+        servers = [await stack.enter_async_context(kept_alive(folder / f"comfyui-{n}")) for n in range(1, comfyuis + 1)]
+        urls = "\n  - url: ".join(server.url for server in servers)
         double = None if kind == "folder" else await stack.enter_async_context(double_process(BUCKET))
         places = _places(folder, kind, double)
         homes = [
-            House(folder / f"service-{n}" if services > 1 else folder, comfyui.url, places, limits=LIMITS)
+            House(folder / f"service-{n}" if services > 1 else folder, urls, places, limits=LIMITS)
             for n in range(1, services + 1)
         ]
         kept = [Service(home, random.Random(dice.random()), armed=killing) for home in homes]
-        weather = Weather(kept, comfyui, double, random.Random(dice.random()), killing=killing)
-        made = Stage(places=places, services=kept, comfyui=comfyui, weather=weather, seed=seed)
+        weather = Weather(kept, servers, double, random.Random(dice.random()), killing=killing)
+        made = Stage(places=places, services=kept, comfyuis=servers, weather=weather, seed=seed)
         await places.deliver(PICTURE, png_bytes(bytes((70, 130, 180)) * (96 * 64), 96, 64))
         if isinstance(places, Both):
             await places.deliver(PICTURE, png_bytes(bytes((70, 130, 180)) * (96 * 64), 96, 64))
@@ -180,9 +180,18 @@ async def stage(folder: Path, *, seed: int, kind: str, services: int, killing: b
                 service.strike(signal.SIGKILL)
 
 
-async def _end(comfyui: ComfyUI, keeper: asyncio.Task[None]) -> None:
-    keeper.cancel()
-    await comfyui.stop()
+@asynccontextmanager
+async def kept_alive(folder: Path) -> AsyncIterator[ComfyUI]:
+    """A simulated ComfyUI that comes back whenever it dies."""
+    folder.mkdir(exist_ok=True)
+    comfyui = ComfyUI(folder)
+    keeper = asyncio.create_task(comfyui.keep(), name="comfyui")
+    try:
+        await comfyui.started()
+        yield comfyui
+    finally:
+        keeper.cancel()
+        await comfyui.stop()
 
 
 def _places(folder: Path, kind: str, double: RemoteDouble | None) -> Yard | Remote:
@@ -198,6 +207,6 @@ def told(stage: Stage) -> dict[str, Any]:
     return {
         "service kills": sum(service.kills for service in stage.services),
         "service starts": sum(service.starts for service in stage.services),
-        "comfyui deaths": len(stage.comfyui.deaths),
+        "comfyui deaths": sum(len(comfyui.deaths) for comfyui in stage.comfyuis),
         "weather": dict(sorted(stage.weather.done.items())),
     }

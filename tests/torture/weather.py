@@ -40,7 +40,7 @@ class Weather:
     """Does one thing after the other. `killing`: the service is killed, too."""
 
     services: Sequence[Service]
-    comfyui: ComfyUI
+    comfyuis: Sequence[ComfyUI]
     double: RemoteDouble | None
     dice: random.Random
     killing: bool = True
@@ -61,21 +61,24 @@ class Weather:
 
     async def _fault(self) -> None:
         """One of a kind at a time: so many broken downloads of one file would be a file that is gone."""
-        kind, seconds = self.dice.choice(FAULTS)
-        known = await self.comfyui.ask("GET", "faults")
+        (kind, seconds), comfyui = self.dice.choice(FAULTS), self._comfyui()
+        known = await comfyui.ask("GET", "faults")
         if known is None or kind in {fault["kind"] for fault in known["faults"]}:
             return
         self.done[kind] += 1
         fault = {"kind": kind, "times": self.dice.randint(1, 3) if kind == "refuse_connections" else 1}
-        await self.comfyui.ask("POST", "faults", fault | ({"seconds": seconds} if seconds else {}))
+        await comfyui.ask("POST", "faults", fault | ({"seconds": seconds} if seconds else {}))
+
+    def _comfyui(self) -> ComfyUI:
+        return self.dice.choice(self.comfyuis)
 
     async def _kill_comfyui(self) -> None:
         self.done["comfyui killed"] += 1
-        self.comfyui.kill(self.dice.choice((0.0, 0.3, 1.5)))
+        self._comfyui().kill(self.dice.choice((0.0, 0.3, 1.5)))
 
     async def _restart_comfyui(self) -> None:
         self.done["comfyui restarted"] += 1
-        await self.comfyui.restart()
+        await self._comfyui().restart()
 
     async def _kill(self) -> None:
         self.done["service killed"] += 1
@@ -123,7 +126,8 @@ class Weather:
         """Everything works from here on."""
         for service in self.services:
             service.armed = False
-        self.comfyui.away = 0.0
-        await self.comfyui.heal()
+        for comfyui in self.comfyuis:
+            comfyui.away = 0.0
+            await comfyui.heal()
         if self.double is not None:
             await self._turn("healthy")

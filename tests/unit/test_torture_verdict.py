@@ -110,7 +110,7 @@ def test_the_journal_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path) -> No
         {"event": "started", "prompt_id": "p9", "at": 1.3},
     ]
     (tmp_path / "log").write_text("\n".join(map(json.dumps, lines)) + '\n{"event": "sta', encoding="utf-8")
-    runs, deaths, strangers = read_journal(tmp_path / "log", {"p1": "abc"})
+    runs, deaths, strangers = read_journal([tmp_path / "log"], {"p1": "abc"})
     assert runs == {"abc": Runs(accepted=[(1.0, "p1")], bad=["lost"], begun=1)}
     assert (deaths, strangers) == ([1.2], ["p9"])
 
