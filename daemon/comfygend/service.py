@@ -112,7 +112,8 @@ async def serve(
                 place = f"http://{host}:{bound}/status"
                 await run(parts, chosen, done, notify, reload=reloading.asked.set, place=place)
             failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
-            stuck = any(inbox.name in parts.board.troubles for inbox in parts.inboxes)
+            troubles = parts.board.troubles
+            stuck = any(inbox.name in troubles or inbox.status().get("stuck") for inbox in parts.inboxes)
     return 1 if once and (failed or stuck) else 0
 
 

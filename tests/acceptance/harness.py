@@ -128,6 +128,7 @@ class House:
     extra: str = ""
     limits: str = "settle_seconds: 0.2, rescan_seconds: 1"
     environ: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()  # a command that runs the service, setpriv for one
     running: asyncio.subprocess.Process | None = None
     started: ClassVar[list[asyncio.subprocess.Process]] = []
 
@@ -157,8 +158,9 @@ class House:
         """Start `comfygend`, its log in `log`."""
         clean = {name: text for name, text in os.environ.items() if not name.startswith("COMFYGEN_")}
         with (self.folder / "log").open("ab") as log:
+            everything: list[str | Path] = [*self.before, COMFYGEND, "--config", self.config, *words]
             self.running = await asyncio.create_subprocess_exec(
-                COMFYGEND, "--config", self.config, *words, env=clean | self.environ | environ, stdout=log, stderr=log
+                *everything, env=clean | self.environ | environ, stdout=log, stderr=log
             )
         self.started.append(self.running)
         return self.running

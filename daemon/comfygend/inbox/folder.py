@@ -27,17 +27,14 @@ from comfygend.inbox.drops import (
 )
 from comfygend.inbox.endings import choices, earlier, is_report_of
 from comfygend.inbox.names import fitted, is_request_name, printable
+from comfygend.inbox.places import MARKER, is_there, make_places
 from comfygend.inbox.stability import Look, is_complete, is_settled
 from comfygend.inbox.watching import FolderWatch
 from comfygend.ledger import Arrival, RequestRow
 
 log = logging.getLogger(__name__)
-MARKER = ".comfygen-inbox"
 PENDING_SECONDS = 0.05
 UNWATCHED_SECONDS = 1.0
-MARKER_TEXT = (
-    "ComfyGen takes requests from this folder. While this file is missing, the folder is taken for unmounted.\n"
-)
 
 
 class FolderInbox(Inbox):
@@ -52,22 +49,12 @@ class FolderInbox(Inbox):
         self._stuck: dict[str, str] = {}
         self._pending = True
         self._absent = False
+        self._device: int | None = None
         self._watch = FolderWatch(folder)
 
     def prepare(self) -> None:
         """Create the folder and its places. Raises InboxError when they cannot work together."""
-        try:
-            for place in (self.folder, self.work, self.done, self.failed):
-                place.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / MARKER).exists():
-                (self.folder / MARKER).write_text(MARKER_TEXT, encoding="utf-8")
-        except OSError as exc:
-            hint = "Requests are renamed within the inbox, so the service's user needs to write there."
-            raise InboxError(f"The inbox {self.folder} cannot be used: {exc.strerror}.", hint=hint) from exc
-        devices = {place.stat().st_dev for place in (self.folder, self.work, self.done, self.failed)}
-        if len(devices) > 1:
-            hint = "Let work/, done/ and failed/ be plain folders inside the inbox."
-            raise InboxError(f"The places of the inbox {self.folder} lie on different file systems.", hint=hint)
+        self._device = make_places(self.folder)
 
     # -- finding --------------------------------------------------------------------------------------------------
 
@@ -124,16 +111,14 @@ class FolderInbox(Inbox):
         return [name for _, name in sorted(found)]
 
     def _is_absent(self) -> bool:
-        absent = not (self.folder / MARKER).exists()
+        absent = not is_there(self.folder, self._device)
         if absent != self._absent:
             log.warning(
                 "inbox %s: %s", self.folder, "its marker is missing, nothing is taken" if absent else "back again"
             )
             self._absent = absent
-        if absent and self.folder.is_dir() and self.folder.stat().st_dev == self.folder.parent.stat().st_dev:
-            self.prepare()  # replaced on the same file system: an honest new folder, no unmounted share
-            self._absent = False
-            return False
+        if not absent and not (self.folder / MARKER).exists():
+            self.prepare()
         return absent
 
     def _item(self, name: str) -> InboxItem | None:
@@ -182,6 +167,7 @@ class FolderInbox(Inbox):
         try:
             (self.folder / item.handle).rename(target)
         except FileNotFoundError:
+            self._must_be_there()
             return  # deleted just now; its bytes are in the ledger, so it was accepted
         except OSError as exc:
             self._stuck[item.handle] = str(exc.strerror)
@@ -193,6 +179,12 @@ class FolderInbox(Inbox):
                 "It changed while it was being taken.",
                 hint="Write it elsewhere and move it in, then it is taken whole.",
             )
+
+    def _must_be_there(self) -> None:
+        """Raises InboxError while the disk of the inbox is away: what would be written would lie beneath it."""
+        if self._is_absent():
+            hint = "Mount it again, or make the file if the folder is the right one."
+            raise InboxError(f"The inbox {self.folder} is away: its marker file {MARKER} is missing.", hint=hint)
 
     def _untakable(self, name: str, exc: OSError) -> InboxError:
         hint = "Give the service's user the right to rename files in the inbox."
@@ -240,6 +232,7 @@ class FolderInbox(Inbox):
 
     def _file(self, ending: Ending) -> None:
         folder, suffix = (self.done, ".result.json") if ending.ok else (self.failed, ".error.json")
+        self._must_be_there()
         folder.mkdir(exist_ok=True)
         before = list(earlier(self.folder, ending))
         files = [*self._claimed(ending.request_id), *(path for _, path in before if path.is_file())]

@@ -36,43 +36,52 @@ class FolderWatch:
                 await self._watch()
             except* (OSError, RuntimeError) as group:
                 # watchfiles raises its internal error, a RuntimeError, in a group.
-                self.mode = f"polling: {_first(group)}"
-                log.warning("%s is listed from time to time, not watched: %s", self.folder, _first(group))
+                self._polls(str(_first(group)))
             self.changed.set()
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _polls(self, reason: str) -> None:
+        if self.mode != (mode := f"polling: {reason}"):
+            log.warning("%s is listed from time to time, not watched: %s", self.folder, reason)
+        self.mode = mode
+
     async def _watch(self) -> None:
         replaced = asyncio.Event()
-        inode = self.folder.stat().st_ino
-        guard = asyncio.create_task(self._guard(inode, replaced), name="inbox folder guard")
+        identity = self._identity()
+        guard = asyncio.create_task(self._guard(identity, replaced), name="inbox folder guard")
+        watcher = awatch(
+            self.folder,
+            watch_filter=None,
+            step=5,
+            debounce=50,
+            rust_timeout=0,
+            stop_event=replaced,
+            recursive=False,
+        )
+        # The watch is installed synchronously in the first step of the iteration: this runs right after, if at all.
+        told = asyncio.get_running_loop().call_soon(self._installed)
         try:
-            watcher = awatch(
-                self.folder,
-                watch_filter=None,
-                step=5,
-                debounce=50,
-                rust_timeout=0,
-                stop_event=replaced,
-                recursive=False,
-            )
-            # The watch is installed synchronously in the first step of the iteration, so this runs right after it.
-            asyncio.get_running_loop().call_soon(self._installed)
             async for _ in watcher:
                 self.changed.set()
         finally:
+            told.cancel()
             guard.cancel()
+
+    def _identity(self) -> tuple[int, int]:
+        status = self.folder.stat()
+        return status.st_dev, status.st_ino
 
     def _installed(self) -> None:
         """Look once more: what came between the last listing and now has caused no event."""
         self.mode = "watching"
         self.changed.set()
 
-    async def _guard(self, inode: int, replaced: asyncio.Event) -> None:
+    async def _guard(self, identity: tuple[int, int], replaced: asyncio.Event) -> None:
         """Notice that the folder's name now means another folder: its watcher would be deaf for ever."""
         while True:
             await asyncio.sleep(RETRY_SECONDS)
             try:
-                same = self.folder.stat().st_ino == inode
+                same = self._identity() == identity
             except OSError:
                 same = False
             if not same:

@@ -16,7 +16,8 @@ import pytest
 from comfygen.errors import InboxError
 from comfygend.inbox import Ending, InboxItem
 from comfygend.inbox.drops import MAX_REQUEST_BYTES, DropRefused
-from comfygend.inbox.folder import MARKER, FolderInbox
+from comfygend.inbox.folder import FolderInbox
+from comfygend.inbox.places import MARKER
 from comfygend.ledger import RequestRow, RequestState
 from tests import making
 

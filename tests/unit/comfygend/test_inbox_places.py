@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from comfygen.errors import InboxError
-from comfygend.inbox.folder import MARKER, FolderInbox
+from comfygend.inbox.folder import FolderInbox
+from comfygend.inbox.places import MARKER
 
 
 def test_places_on_other_file_systems_are_refused(tmp_path: Path) -> None:
     """Requests are renamed into them, which cannot be done across file systems."""
     (tmp_path / "work").symlink_to("/proc/self")
-    with pytest.raises(InboxError, match="lie on different file systems"):
+    with pytest.raises(InboxError, match="work: it is another mount"):
         FolderInbox(tmp_path).prepare()
 
 

@@ -1,0 +1,219 @@
+"""What befalls an inbox folder: its disk goes away, bursts, files of others, no more watches; nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.harness import REQUEST, House, house, until
+from tests.acceptance.test_full_disk import small_disk
+from tests.acceptance.test_process import AS_ROOT, status, until_trouble, up
+
+NOBODY, SOMEBODY = 65534, 54321  # the latter is used by nothing else on the machine
+BURST = 2000
+QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
+INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+HOG = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+while libc.inotify_init1(0) >= 0:
+    pass
+print("all taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def mount(*words: str | Path) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+async def inbox_of(home: House) -> dict[str, Any]:
+    """What the service says about its inbox."""
+    told: dict[str, Any] = (await status(home))["inboxes"][0]
+    return told
+
+
+async def until_inbox(home: House, state: str) -> None:
+    """Wait until the inbox is in a state."""
+    async with asyncio.timeout(90):
+        while not str((await inbox_of(home))["state"]).startswith(state):
+            await asyncio.sleep(0.05)
+
+
+def reported(home: House, name: str) -> bool:
+    """Whether a request has its result."""
+    return name in home.reports()
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder that other users reach; pytest's own are closed to them, also again while a test runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def give(home: House, user: int) -> None:
+    """Let another user run the service in this house."""
+    os.chown(home.folder, user, user)
+    home.before = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups")
+
+
+async def test_an_inbox_whose_disk_goes_away(tmp_path: Path) -> None:
+    """Nothing is written beneath it; when it is back, reports are written, and nothing has run twice."""
+    disk, requests = tmp_path / "disk", tmp_path / "requests"
+    requests.mkdir()
+    with small_disk(disk, "1m"):
+        mount("--bind", disk, requests)
+        try:
+            async with house(tmp_path, step_seconds=0.2) as (home, simulator):
+                await home.start()
+                home.drop("lake.yaml")
+                await until(lambda: simulator.posted, "the prompt")
+                subprocess.run(["umount", "--lazy", requests], check=True)
+                await until_inbox(home, "absent")
+                assert "is away" in await until_trouble(home, f"filing folder:{requests}")
+                assert (len(home.stored()), list(requests.iterdir())) == (2, [])
+                mount("--bind", disk, requests)
+                await until(lambda: home.reports().get("lake.yaml"), "the report")
+                home.drop("car.yaml")
+                await until(lambda: home.reports().get("car.yaml"), "the next one")
+                assert await home.stop() == 0
+                assert await home.once() == 0
+                assert (home.left(), len(simulator.posted)) == ([], 2)
+        finally:
+            subprocess.run(["umount", "--lazy", requests], check=False)
+
+
+@pytest.mark.parametrize("how", ["another disk", "the same disk twice"])
+async def test_places_that_nothing_can_be_renamed_into_stop_the_start(tmp_path: Path, how: str) -> None:
+    """The request is not touched, nothing runs."""
+    with small_disk(tmp_path / "requests", "64k"):
+        disk, work = tmp_path / "disk", tmp_path / "requests" / "work"
+        mine = disk if how == "another disk" else tmp_path / "requests" / "mine"
+        for folder in (disk, mine, work):
+            folder.mkdir(exist_ok=True)
+        mount("--bind", mine, work)
+        try:
+            async with house(tmp_path) as (home, simulator):
+                home.drop("lake.yaml")
+                assert await home.once() == 3
+                assert "Files cannot be renamed into" in home.log
+                assert (home.left(), simulator.posted) == (["lake.yaml"], [])
+        finally:
+            subprocess.run(["umount", "--lazy", work], check=True)
+
+
+@pytest.mark.skipif(not QUEUE.exists(), reason="only inotify has such a queue")
+async def test_a_burst_larger_than_the_queue_of_events(tmp_path: Path) -> None:
+    """While the service stands still, more happens than the kernel remembers: every file is answered all the same."""
+    async with house(tmp_path) as (home, simulator):
+        home.limits = "settle_seconds: 0.05, rescan_seconds: 600"
+        home.__post_init__()
+        process = await home.start()
+        await up(home)
+        await until_inbox(home, "watching")
+        process.send_signal(signal.SIGSTOP)
+        inbox = tmp_path / "requests"
+        noises = [inbox / ".a.part", inbox / ".b.part"]
+        for n in range(int(QUEUE.read_text()) // 2 + 1):  # two different events in turn, which are not merged
+            noises[n % 2].write_bytes(b"x")
+        for n in range(BURST):
+            (inbox / f"{n:04}.yaml").write_bytes(b"workflow: nowhere\nprompt: a lake\n")
+        home.drop("lake.yaml")
+        process.send_signal(signal.SIGCONT)
+        failed = inbox / "failed"
+        await until(lambda: sum(1 for path in failed.iterdir() if path.suffix == ".yaml") == BURST, "every file")
+        await until(lambda: (inbox / "done" / "lake.yaml.result.json").exists(), "the good one")
+        assert await home.stop() == 0
+        assert (home.left(), len(simulator.posted)) == ([], 1)
+        assert len(home.reports("failed")) == BURST
+
+
+@AS_ROOT
+async def test_files_that_the_service_may_not_read_or_move(common: Path) -> None:
+    """They stay and are named, each once in the log; others go on, and so do they when their rights are mended."""
+    async with house(common) as (home, simulator):
+        give(home, NOBODY)
+        inbox = common / "requests"
+        inbox.mkdir()
+        inbox.chmod(0o1777)  # as /tmp: who does not own a file cannot rename it
+        for name, mode in {"secret.yaml": 0o600, "fixed.yaml": 0o444}.items():
+            (inbox / name).write_text(REQUEST, encoding="utf-8")
+            (inbox / name).chmod(mode)
+        await home.start()
+        hindered = "fixed.yaml cannot be taken out of the inbox: Operation not permitted."
+        assert await until_trouble(home, f"folder:{inbox}") == hindered
+        for n in range(3):  # each of them makes the service look at everything once more
+            home.drop(f"{n}.yaml")
+            os.chown(inbox / f"{n}.yaml", NOBODY, NOBODY)
+            await until(partial(reported, home, f"{n}.yaml"), "one that may be taken")
+        told = await inbox_of(home)
+        assert told["stuck"].keys() == {"secret.yaml", "fixed.yaml"}
+        assert home.log.count("secret.yaml cannot be read: Permission denied.") == 1
+        assert sorted(home.left()) == ["fixed.yaml", "secret.yaml"]
+        assert home.rows("SELECT count(*) FROM requests", "queue.db") == [(3,)]
+        for name in ("secret.yaml", "fixed.yaml"):
+            os.chown(inbox / name, NOBODY, NOBODY)
+            await until(partial(reported, home, name), "one whose rights were mended")
+        assert (await inbox_of(home))["stuck"] == {}
+        assert len(simulator.posted) == 5
+        assert await home.stop() == 0
+
+
+@AS_ROOT
+async def test_a_file_that_cannot_be_read_fails_a_single_run(common: Path) -> None:
+    """It ends, and its exit code says that something was left behind."""
+    async with house(common) as (home, _):
+        give(home, NOBODY)
+        assert await home.once() == 0
+        home.drop("secret.yaml")
+        (common / "requests" / "secret.yaml").chmod(0o600)
+        assert await home.once() == 1
+        assert home.left() == ["secret.yaml"]
+
+
+@contextmanager
+def no_watches_left(user: int) -> Iterator[None]:
+    """Take every inotify instance that a user may have."""
+    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", sys.executable, "-c", HOG]
+    hog = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert hog.stdin is not None
+    assert hog.stdout is not None
+    try:
+        assert hog.stdout.readline() == b"all taken\n"
+        yield
+    finally:
+        hog.stdin.close()
+        hog.wait()
+        hog.stdout.close()
+
+
+@AS_ROOT
+@pytest.mark.skipif(not INSTANCES.exists(), reason="only inotify has such limits")
+async def test_a_system_without_watches_left(common: Path) -> None:
+    """Inbox and store are listed instead, and the status says why; when there are watches again, they are used."""
+    async with house(common) as (home, _):
+        give(home, SOMEBODY)
+        with no_watches_left(SOMEBODY):
+            await home.start()
+            await until_inbox(home, "polling: ")
+            home.drop("lake.yaml")
+            os.chown(common / "requests" / "lake.yaml", SOMEBODY, SOMEBODY)
+            await until(lambda: home.reports().get("lake.yaml"), "the result")
+            assert "Too many open files" in str((await inbox_of(home))["state"])
+        await until_inbox(home, "watching")
+        assert await home.stop() == 0
+        assert home.left() == []
+        assert len(home.rows()) == 1
