@@ -75,7 +75,9 @@ class Feed:
         self._listeners: OrderedDict[str, Listener] = OrderedDict()
 
     def start(self) -> None:
-        """Begin to connect, in the background."""
+        """Begin to connect, in the background. Raises what the background task has died of: it has no end."""
+        if self._task is not None and self._task.done():
+            self._task.result()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"comfyui feed {self._transport.server}")
 
@@ -114,9 +116,11 @@ class Feed:
         pause = self._patience.reconnect
         while True:
             self._settled.clear()
-            if await self._connection():
-                pause = self._patience.reconnect
-            self._disconnected()
+            try:
+                if await self._connection():
+                    pause = self._patience.reconnect
+            finally:
+                self._disconnected()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -67,9 +67,12 @@ class BucketInbox(Inbox):
 
     async def items(self) -> AsyncGenerator[InboxItem, None]:
         watch = asyncio.create_task(self._watch(), name=f"{self.name} watch")
+        watch.add_done_callback(lambda _: self._bell.ring())
         failures, rang = 0, False
         try:
             while True:
+                if watch.done():
+                    watch.result()  # it has no end: what it died of ends the inbox, too
                 seen = self._bell.rings
                 try:
                     await self._probe()

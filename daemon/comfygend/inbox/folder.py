@@ -60,8 +60,11 @@ class FolderInbox(Inbox):
 
     async def items(self) -> AsyncGenerator[InboxItem, None]:
         watch = asyncio.create_task(self._watch.run(), name="inbox watch")
+        watch.add_done_callback(lambda _: self._watch.changed.set())
         try:
             while True:
+                if watch.done():
+                    watch.result()  # it has no end: what it died of ends the inbox, too
                 self._pending = True  # what is found from here on is in nobody's hands until the next round
                 self._watch.changed.clear()
                 pending = False

@@ -78,16 +78,18 @@ class FolderWatch:
 
     async def _guard(self, identity: tuple[int, int], replaced: asyncio.Event) -> None:
         """Notice that the folder's name now means another folder: its watcher would be deaf for ever."""
-        while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            try:
-                same = self._identity() == identity
-            except OSError:
-                same = False
-            if not same:
-                log.warning("%s was replaced or is gone: it is watched anew", self.folder)
-                replaced.set()
-                return
+        try:
+            while self._is(identity):
+                await asyncio.sleep(RETRY_SECONDS)
+            log.warning("%s was replaced or is gone: it is watched anew", self.folder)
+        finally:
+            replaced.set()
+
+    def _is(self, identity: tuple[int, int]) -> bool:
+        try:
+            return self._identity() == identity
+        except OSError:
+            return False
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
