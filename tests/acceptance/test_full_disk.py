@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import REQUEST, house, until
-from tests.acceptance.test_process import until_trouble, until_well, up
+from tests.acceptance.test_process import status, until_trouble, until_well, up
 
 
 def _is_mounted(folder: Path, size: str) -> bool:
@@ -58,6 +59,22 @@ async def test_the_disk_of_the_ledger(tmp_path: Path) -> None:
             assert len(simulator.posted) == 1
             assert await home.stop() == 0
             assert home.left() == []
+
+
+async def test_a_disk_that_is_full_at_the_start(tmp_path: Path) -> None:
+    """Exit code 3, and what to do; nobody is told to give up a ledger that is well."""
+    with small_disk(tmp_path / "state", "8m"):
+        async with house(tmp_path) as (home, simulator):
+            assert await home.once() == 0
+            home.drop("lake.yaml")
+            ballast = fill(tmp_path / "state")
+            assert await home.once() == 3
+            assert "Free some space on its disk. Then start again" in home.log
+            assert "restore" not in home.log
+            assert "Traceback" not in home.log
+            ballast.unlink()
+            assert await home.once() == 0
+            assert (len(simulator.posted), list(home.reports())) == (1, ["lake.yaml"])
 
 
 async def test_the_disk_of_the_spool(tmp_path: Path) -> None:
@@ -124,3 +141,24 @@ async def test_a_read_only_inbox(tmp_path: Path) -> None:
             await until(lambda: home.reports().get("lake.yaml"), "the result")
             assert len(simulator.posted) == 1
             assert await home.stop() == 0
+
+
+async def test_a_disk_that_takes_no_more_writes(tmp_path: Path) -> None:
+    """An I/O error and not a full disk: nothing new is taken, what is there can be read, and then it goes on."""
+    async with house(tmp_path) as (home, simulator):
+        service = await home.start()
+        await up(home)
+        home.drop("hill.yaml")
+        await until(lambda: home.reports(), "the first result")
+        largest = max(path.stat().st_size for path in (tmp_path / "state").iterdir())
+        bounds = resource.prlimit(service.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (largest + 100_000, bounds[1]))
+        home.drop("lake.yaml", REQUEST + "#" * 250_000)
+        assert "disk I/O error" in await until_trouble(home, "ledger")
+        assert (await status(home))["ledger"]["jobs"] == {}
+        assert "lake.yaml" in home.places.requests()
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, bounds)
+        await until(lambda: "lake.yaml" in home.reports(), "the result")
+        await until_well(home)
+        assert len(simulator.posted) == 2
+        assert await home.stop() == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from comfygen.errors import LedgerError
+from comfygend.ledger.pages import remedy
 from comfygend.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
 
 PRAGMAS = (
@@ -36,19 +37,11 @@ def open_ledger(path: Path) -> Database:
         return _prepared(connection, path)
     except sqlite3.Error as exc:
         connection.close()
-        hint = (
-            CORRUPT_HINT
-            if isinstance(exc, sqlite3.DatabaseError) and not _busy(exc)
-            else "Is another program using it?"
-        )
+        hint = f"{passing} Then start again." if (passing := remedy(exc)) else CORRUPT_HINT
         raise LedgerError(f"{path} cannot be used: {exc}.", hint=hint) from exc
     except LedgerError:
         connection.close()
         raise
-
-
-def _busy(exc: sqlite3.Error) -> bool:
-    return isinstance(exc, sqlite3.OperationalError) and "locked" in str(exc)
 
 
 def _prepared(connection: sqlite3.Connection, path: Path) -> Database:

@@ -31,12 +31,12 @@ Row: TypeAlias = dict[str, Any]
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 UNUSABLE = "What was accepted is safe in it. Stop the service, and look at it with `comfygen doctor`."
 AWAY = {
-    sqlite3.SQLITE_FULL: "Free some space on its disk; it goes on by itself.",
-    sqlite3.SQLITE_BUSY: "Another program holds it for writing; when that ends, it goes on by itself.",
-    sqlite3.SQLITE_LOCKED: "Another program holds it for writing; when that ends, it goes on by itself.",
-    sqlite3.SQLITE_READONLY: "Its disk or file is read-only: make it writable; it goes on by itself.",
-    sqlite3.SQLITE_IOERR_WRITE: "Its disk does not take writes: mend it; it goes on by itself.",
-    sqlite3.SQLITE_IOERR_SHMSIZE: "Free some space on its disk; it goes on by itself.",
+    sqlite3.SQLITE_FULL: "Free some space on its disk.",
+    sqlite3.SQLITE_BUSY: "Another program holds it for writing: wait for it, or end it.",
+    sqlite3.SQLITE_LOCKED: "Another program holds it for writing: wait for it, or end it.",
+    sqlite3.SQLITE_READONLY: "Its disk or file is read-only: make it writable.",
+    sqlite3.SQLITE_IOERR_WRITE: "Its disk does not take writes: mend it.",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "Free some space on its disk.",
 }  # no SQLITE_IOERR_FSYNC: what a failed fsync has lost, another one does not bring back
 
 
@@ -107,14 +107,19 @@ class Pages:
         self.note(subject, row["state"], after, reason)
 
 
+def remedy(exc: sqlite3.Error) -> str | None:
+    """What to do about an error that passes; None for any other."""
+    code = int(getattr(exc, "sqlite_errorcode", 0))
+    return AWAY.get(code) or AWAY.get(code & 0xFF)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        code = int(getattr(exc, "sqlite_errorcode", 0))
-        if (hint := AWAY.get(code) or AWAY.get(code & 0xFF)) is not None:
-            raise LedgerAway(f"queue.db cannot be written: {exc}.", hint=hint) from exc
+        if (hint := remedy(exc)) is not None:
+            raise LedgerAway(f"queue.db cannot be written: {exc}.", hint=f"{hint} It goes on by itself.") from exc
         raise LedgerError(f"queue.db cannot be used: {exc}.", hint=UNUSABLE) from exc
 
 
