@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import COMFYGEND, GUARD, REQUEST, Buckets, House, house, until
+from tests.acceptance.harness import REQUEST, Buckets, House, house, until
+from tests.acceptance.verbs import comfygen
 
 KINDS = pytest.mark.parametrize("kind", ["folder", "bucket"])
 BAD = "workflow: flux-dev\nprompt: a car\nsteps: many\n"
 NOWHERE = "workflow: nowhere\nprompt: a car\n"
-
-
-async def comfygen(*words: object) -> tuple[int | None, str, str]:
-    """Run it to its end; its exit code, its output and its errors."""
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("COMFYGEN_")}
-    process = await asyncio.create_subprocess_exec(
-        COMFYGEND.with_name("comfygen"),
-        *map(str, words),
-        env=clean,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(GUARD):
-        output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
 
 
 def written(home: House, name: str, text: str) -> Path:

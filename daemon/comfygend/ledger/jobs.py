@@ -66,7 +66,7 @@ class Jobs:
             row = self.pages.one(
                 f"SELECT * FROM jobs WHERE state = 'queued' AND backend IS NULL AND {DUE} AND NOT {PAUSED} "
                 "AND NOT EXISTS (SELECT 1 FROM json_each(refused_by) WHERE value = :backend) "
-                "ORDER BY priority DESC, request_id, position LIMIT 1",
+                "ORDER BY priority DESC, stamp, request_id, position LIMIT 1",
                 {"now": self.pages.stamp(), "backend": backend},
             )
             return self._attempt(row, backend) if row else None

@@ -86,11 +86,11 @@ class Orders:
 
     def _cancel(self, subject: str, by: str) -> Cancelled:
         row, jobs = self.found(subject)
+        for job in jobs or ():
+            if job.state in (JobState.PUBLISHED, JobState.FAILED) and len(jobs or ()) == 1:
+                raise Conflict(f"Job {job.id} is already done: it is {job.state}.", hint=_hint(job.state))
         if jobs is None or len(jobs) == len(self.jobs.of_request(row.id)):
             return self._cancel_request(row, by)
-        for job in jobs:
-            if job.state in (JobState.PUBLISHED, JobState.FAILED) and len(jobs) == 1:
-                raise Conflict(f"Job {job.id} is already done: it is {job.state}.", hint=_hint(job.state))
         return self._cancel_jobs(row, jobs, by)
 
     def _cancel_request(self, row: RequestRow, by: str) -> Cancelled:

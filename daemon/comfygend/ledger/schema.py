@@ -24,6 +24,13 @@ def indexes_by_state(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def indexes_by_age(db: Database) -> None:
+    """The ids of requests from a bucket do not sort by time: what is older is told by `stamp`."""
+    for statement in BY_AGE:
+        db.execute(statement)
+
+
 TABLES = (
     """CREATE TABLE requests (
         id TEXT PRIMARY KEY,
@@ -126,4 +133,9 @@ BY_STATE = (
     "DROP INDEX jobs_open",
     "CREATE INDEX requests_state ON requests (state)",
     "CREATE INDEX jobs_state ON jobs (state, priority DESC, request_id, position)",
+)
+BY_AGE = (
+    "DROP INDEX jobs_state",
+    "CREATE INDEX jobs_state ON jobs (state, priority DESC, stamp, request_id, position)",
+    "CREATE INDEX jobs_newest ON jobs (stamp DESC, request_id DESC, position)",
 )

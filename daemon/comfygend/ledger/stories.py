@@ -28,7 +28,7 @@ class Stories:
         """The newest jobs first, of these states or of all."""
         marks = ", ".join("?" for _ in states)
         condition = f"WHERE j.state IN ({marks})" if states else ""
-        order = "ORDER BY j.request_id DESC, j.position LIMIT ?"
+        order = "ORDER BY j.stamp DESC, j.request_id DESC, j.position LIMIT ?"
         return [_plain(row) for row in self.pages.all(f"SELECT {COLUMNS} {FROM} {condition} {order}", [*states, limit])]
 
     def jobs_of(self, request: str) -> list[Row]:

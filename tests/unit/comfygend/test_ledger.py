@@ -85,6 +85,16 @@ def test_jobs_go_by_priority_then_by_age(ledger: Ledger) -> None:
     assert taken == [*high, *low]
 
 
+def test_the_age_of_a_request_is_no_matter_of_its_id(ledger: Ledger) -> None:
+    """The ids of objects in a bucket do not sort by time: the one that was written earlier goes first."""
+    later, earlier = (datetime(2026, 1, 4, 1, minute, tzinfo=UTC) for minute in (20, 10))
+    for name, stamp in (("a", later), ("z", earlier)):
+        ledger.requests.receive(replace(making.arrival(identity=name), id=name, stamp=stamp), name)
+        ledger.requests.accept(name, [making.new_job()])
+    assert [job["request"] for job in ledger.stories.jobs()] == ["a", "z"]
+    assert [job.request_id for job in iter(lambda: ledger.jobs.take(A), None)] == ["z", "a"]
+
+
 def test_a_job_waits_for_its_time(ledger: Ledger) -> None:
     """`not_before` is honoured, and such a job is not due."""
     accepted(ledger, {"not_before": datetime(2030, 1, 1, tzinfo=UTC)})
