@@ -203,11 +203,16 @@ async def _stop(parts: Parts, tasks: dict[asyncio.Task[None], Loop]) -> None:
     """
     log.info("stopping")
     roles = {loop.role for loop in tasks.values()}
-    for task, loop in tasks.items():
-        if loop.role in FIRST_STOPPED and not loop.name.startswith(("filing", "claims")):
-            task.cancel()
+    first = [
+        task
+        for task, loop in tasks.items()
+        if loop.role in FIRST_STOPPED and not loop.name.startswith(("filing", "claims"))
+    ]
+    for task in first:
+        task.cancel()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_SECONDS):
+            await asyncio.gather(*first, return_exceptions=True)  # until then they may write something down
             while not parts.board.troubles.keys() & HOPELESS and not await _is_quiet(parts, roles):
                 parts.bell.ring()  # who was cancelled may have written something down, and told nobody
                 await asyncio.sleep(LOOK_SECONDS)

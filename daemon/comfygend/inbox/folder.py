@@ -168,6 +168,7 @@ class FolderInbox(Inbox):
     def _claim(self, item: InboxItem, request_id: str) -> None:
         target = self.work / fitted(f"{request_id}__", item.arrival.name)
         try:
+            self.work.mkdir(exist_ok=True)  # else a file that is still there would seem to be deleted
             (self.folder / item.handle).rename(target)
         except FileNotFoundError:
             self._must_be_there()
@@ -239,7 +240,8 @@ class FolderInbox(Inbox):
         folder.mkdir(exist_ok=True)
         before = list(earlier(self.folder, ending))
         files = [*self._claimed(ending.request_id), *(path for _, path in before if path.is_file())]
-        name = next(name for name in choices(ending) if self._is_free(folder, name, suffix, ending.request_id))
+        *others, own = choices(ending)  # a name with the id of the request is nobody else's
+        name = next((name for name in others if self._is_free(folder, name, suffix, ending.request_id)), own)
         report = json.dumps(ending.report, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
         target = folder / fitted("", name, suffix)
         write_durably(target, report.encode("utf-8", "backslashreplace"))
@@ -251,7 +253,7 @@ class FolderInbox(Inbox):
             sync_folder(folder)
 
     def _claimed(self, request_id: str) -> Iterator[Path]:
-        return (path for path in self.work.iterdir() if path.name.startswith(f"{request_id}__"))
+        return self.work.glob(f"{request_id}__*")
 
     def _is_free(self, folder: Path, name: str, suffix: str, request_id: str) -> bool:
         """Whether a name is nobody's, or was given to this very request before a crash."""

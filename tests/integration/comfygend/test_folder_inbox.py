@@ -263,3 +263,30 @@ def test_an_inbox_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InboxError, match="file/requests"):
         FolderInbox(tmp_path / "file" / "requests").prepare()
+
+
+async def test_a_place_that_somebody_deleted_is_made_again(inbox: FolderInbox) -> None:
+    """Without work/, a file that cannot be moved there would be taken for deleted, and found and run again for ever."""
+    shutil.rmtree(inbox.work)
+    (inbox.folder / "lake.yaml").write_bytes(making.TEXT)
+    async with taking(inbox) as items:
+        item = await following(items)
+        await inbox.claim(item, "r1")
+    assert [path.name for path in inbox.work.iterdir()] == ["r1__lake.yaml"]
+    assert not (inbox.folder / "lake.yaml").exists()
+
+
+async def test_a_request_whose_claimed_file_was_deleted_is_put_away_all_the_same(inbox: FolderInbox) -> None:
+    """With the whole of work/: its report is written."""
+    for place in (inbox.work, inbox.done, inbox.failed):
+        shutil.rmtree(place)
+    await inbox.file(Ending(request_id="r1", name="lake.yaml", ok=True, report={"request": "r1"}))
+    assert [path.name for path in inbox.done.iterdir()] == ["lake.yaml.result.json"]
+
+
+async def test_a_name_with_its_own_id_is_a_requests_own(inbox: FolderInbox) -> None:
+    """Also when somebody has deleted the report beside it: a request that is tried again is put away in the end."""
+    (inbox.failed / "lake.yaml").write_bytes(b"of another request")
+    (inbox.failed / "r1-lake.yaml").write_bytes(b"of this one, an earlier time")
+    await put_away(inbox, "r1", ok=False)
+    assert (inbox.failed / "r1-lake.yaml.error.json").exists()

@@ -152,3 +152,28 @@ async def drain(channel: object) -> list[bytes]:
                 heard.append(await received(channel))
         except TimeoutError:
             return heard
+
+
+async def test_what_a_hand_writes_down_while_it_is_cancelled_is_waited_for(tmp_path: Path) -> None:
+    """A stop is quiet only when those who were told to stop have stopped: what they wrote last is published, too."""
+    ended: list[str] = []
+
+    async def hand() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            ended.append("hand")
+
+    async def publisher() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("publisher")
+
+    async with opened(tmp_path) as parts:
+        chosen = [Loop(name="a hand", role="worker", run=hand), Loop(name="p", role="publisher", run=publisher)]
+        asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+        await run(parts, chosen, None, Notify())
+    assert ended == ["hand", "publisher"]
