@@ -55,7 +55,10 @@ def _lines(told: Told) -> Iterator[str]:
     yield from (f"  {name}: {readable(value)}" for name, value in timings.items())
     for job in told.get("jobs") or ():
         error = job.get("error") or {}
-        yield f"  job {job['job']}: {job['state']}" + (f": {readable(error.get('message'))}" if error else "")
+        why = f": {error.get('code')}: {readable(error.get('message'))}" if error else ""
+        yield f"  job {job['job']}: {job['state']}{why}"
+        if error.get("hint"):
+            yield f"    hint: {readable(error['hint'])}"
 
 
 def _error(error: Told | None) -> Iterator[str]:
