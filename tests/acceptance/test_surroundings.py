@@ -17,10 +17,11 @@ from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from comfygen.resources import built_in
-from comfygen.simulator import Fault
+from comfygen.simulator import Fault, Simulator
 from comfygend.service import GRACE_SECONDS
 from tests.acceptance.harness import COMFYGEND, GUARD, REQUEST, House, house, until
 from tests.acceptance.test_process import COMFYGEN, hang_up, status, up
@@ -161,6 +162,40 @@ async def test_what_is_edited_after_a_request_was_taken(tmp_path: Path, restarte
         assert home.rows("SELECT steps FROM generations") == [(3,)]
         assert len(simulator.posted) == 1
         assert await home.stop() == 0
+
+
+async def test_a_comfyui_that_is_away(tmp_path: Path) -> None:
+    """Requests wait, over a restart too; /healthz is 503 and says why, until ComfyUI is there: one prompt each."""
+    async with Simulator() as away:
+        port = away.port
+    async with house(tmp_path) as (home, _):
+        home = House(tmp_path, away.url, home.places)
+        await home.start()
+        home.drop("lake.yaml")
+        await until(lambda: "accepted" in home.log, "the plan")
+        assert await health(home) == 503
+        assert f"http://127.0.0.1:{port}" in (await status(home))["troubles"]
+        assert await home.stop() == 0
+        await home.start()
+        await until(lambda: home.log.count("serving http") == 2, "the second start")
+        home.drop("sea.yaml")
+        assert await health(home) == 503
+        assert home.reports("failed") == {}
+        async with Simulator(port=port) as simulator:
+            await until(lambda: len(home.reports()) == 2, "the results")
+            assert len(simulator.posted) == 2
+            assert await health(home, 200) == 200
+
+
+async def health(home: House, wanted: int = 503) -> int:
+    """The status of /healthz, as soon as it is the wanted one."""
+    url = re.findall(r"serving (\S+)/status", home.log)[-1] + "/healthz"
+    async with asyncio.timeout(GUARD), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(url) as answer:
+                if answer.status == wanted:
+                    return answer.status
+            await asyncio.sleep(0.05)
 
 
 # -- time zones -------------------------------------------------------------------------------------------------------

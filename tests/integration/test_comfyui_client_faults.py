@@ -230,6 +230,18 @@ async def test_many_prompts_are_waited_for_at_once(served: Served) -> None:
     assert len(fake.opened) == 1
 
 
+async def test_the_whole_history_is_never_asked_for(served: Served) -> None:
+    """It may be huge, and is other people's: each prompt is asked for by its own id."""
+    fake, client = served
+    for number in range(1000):
+        fake.succeed(f"0b9f1f0e-3b0a-4e6e-8c52-6d2a1f3c{number:04}")
+    prompt_id, task = await _submitted(client)
+    fake.succeed(prompt_id, filename="ours.png")
+    assert [output.filename for output in (await _result(task)).outputs] == ["ours.png"]
+    asked = {path for _, path in fake.asked if path.startswith(("/history", "/api/jobs"))}
+    assert asked == {f"/history/{prompt_id}"}
+
+
 async def test_leaving_the_client_ends_its_socket(served: Served) -> None:
     """Nothing of it stays behind."""
     fake, client = served

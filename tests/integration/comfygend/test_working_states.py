@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from comfygen.simulator import Fault, Simulator
 from comfygend import worker as worker_module
 from comfygend.ledger import Job, JobState, NewJob, Switch
+from comfygend.spool import FETCHES
 from tests.integration.comfygend.indexing import until
 from tests.integration.comfygend.working import CountingSimulator, Workshop, pause, small, soon, workshop
 
@@ -53,6 +55,45 @@ async def test_each_failure_has_its_code_and_says_what_to_do(
         error = job.error or {}
         assert (error["code"], error["attempts"], bool(error.get("hint"))) == (code, attempts, True)
         assert words in error["message"]
+
+
+async def test_a_graph_that_comfyui_does_not_accept_fails_at_once(tmp_path: Path) -> None:
+    """A model that somebody has deleted since the server was asked for its models: node and name are told."""
+    async with Simulator() as simulator, workshop(tmp_path, simulator.url) as made:
+        await made.workers[0].backend.client.object_info()
+        (model,) = small().plan.models
+        for names in simulator.catalogue.models.values():
+            names[:] = [name for name in names if name != model]
+        job = await failed(made)
+        error = job.error or {}
+        assert (error["code"], error["attempts"], simulator.posted) == ("prompt_refused", 1, [])
+        assert all(word in error["message"] for word in ("CheckpointLoaderSimple", model))
+
+
+async def test_a_queue_that_somebody_clears_means_one_new_attempt(tmp_path: Path) -> None:
+    """What waited is sent again; ComfyUI has not died of it."""
+    async with Simulator(faults=[Fault(kind="dead_worker")]) as simulator, workshop(tmp_path, simulator.url) as made:
+        jobs = await made.office.accepted(small())
+        async with made.working(), aiohttp.ClientSession() as somebody:
+            made.office.bell.ring()
+            await soon(lambda: simulator.queue.pending)
+            await somebody.post(f"{simulator.url}/queue", json={"clear": True})
+            await soon(lambda: len(simulator.posted) == 2)
+            simulator.faults.clear()
+            simulator.queue.wake.set()
+            (job,) = await made.wait(*jobs)
+        assert (job.state, job.attempt, job.crashes) == (JobState.GENERATED, 2, 0)
+
+
+@pytest.mark.parametrize("kind", ["view_404", "truncated_view"])
+async def test_a_video_that_comes_broken_is_fetched_again(tmp_path: Path, kind: str) -> None:
+    """Videos are looked into like pictures: half a film is no output."""
+    fault = Fault(kind=kind, times=FETCHES - 1)
+    async with Simulator(faults=[fault]) as simulator, workshop(tmp_path, simulator.url) as made:
+        (job,) = await made.ended(*await made.office.accepted(small(workflow="wan22-t2v", frames=5)))
+        (output,) = await made.outputs(job)
+        assert (job.state, len(simulator.posted), output.frames) == (JobState.GENERATED, 1, 5)
+        assert output.media_type.startswith("video/")
 
 
 async def test_a_failed_node_is_told_with_the_tail_of_its_traceback(tmp_path: Path) -> None:
