@@ -221,7 +221,7 @@ async def _inboxes(
     ears: list[Ear] = []
     for place in config.inbox:
         if place.folder is not None:
-            found.append(_folder_inbox(config, place.folder))
+            found.append(await _folder_inbox(config, place.folder, ledger))
         else:
             from comfygen.minio_client import MinioStore, StoreSettings
 
@@ -232,11 +232,10 @@ async def _inboxes(
     return tuple(found), tuple(ears)
 
 
-def _folder_inbox(config: Config, folder: Path) -> FolderInbox:
-    inbox = FolderInbox(
-        folder, rescan_seconds=config.limits.rescan_seconds, settle_seconds=config.limits.settle_seconds
-    )
-    inbox.prepare()
+async def _folder_inbox(config: Config, folder: Path, ledger: OnThread[Ledger]) -> FolderInbox:
+    limits = config.limits
+    inbox = FolderInbox(folder, rescan_seconds=limits.rescan_seconds, settle_seconds=limits.settle_seconds)
+    inbox.prepare(known=bool(await ledger(lambda ledger: ledger.requests.open(inbox.name))))
     return inbox
 
 

@@ -41,9 +41,13 @@ def _inbox(folder: Path) -> Iterator[Finding]:
 
 
 def _same_disk(check: str, folder: Path, place: Path) -> Iterator[Finding]:
-    if place.stat().st_dev != folder.stat().st_dev:
-        remedy = "Let work/, done/ and failed/ be plain folders inside the inbox: requests are renamed into them."
-        yield bad(check, f"{place} lies on another file system than the inbox.", remedy)
+    """Whether files can be renamed into a place: tried with one that is not there, since mounts are told first."""
+    try:
+        os.rename(folder / ".comfygen-none", place / ".comfygen-none")  # noqa: PTH104
+    except OSError as exc:
+        if exc.errno == errno.EXDEV:
+            remedy = "Let work/, done/ and failed/ be plain folders inside the inbox: requests are renamed into them."
+            yield bad(check, f"{place} lies on another file system than the inbox.", remedy)
 
 
 def _unreadable(check: str, folder: Path) -> Iterator[Finding]:

@@ -52,9 +52,13 @@ class FolderInbox(Inbox):
         self._device: int | None = None
         self._watch = FolderWatch(folder)
 
-    def prepare(self) -> None:
-        """Create the folder and its places. Raises InboxError when they cannot work together."""
-        self._device = make_places(self.folder)
+    def prepare(self, *, known: bool = False) -> None:
+        """Create the folder and its places. Raises InboxError when they cannot work together.
+
+        Of one that is `known`, because open requests lie in it, nothing is made while its marker is missing.
+        """
+        if not known or not self._is_absent():
+            self._device = make_places(self.folder)
 
     # -- finding --------------------------------------------------------------------------------------------------
 
@@ -120,8 +124,8 @@ class FolderInbox(Inbox):
                 "inbox %s: %s", self.folder, "its marker is missing, nothing is taken" if absent else "back again"
             )
             self._absent = absent
-        if not absent and not (self.folder / MARKER).exists():
-            self.prepare()
+        if not absent and (self._device is None or not (self.folder / MARKER).exists()):
+            self._device = make_places(self.folder)
         return absent
 
     def _item(self, name: str) -> InboxItem | None:
@@ -166,12 +170,11 @@ class FolderInbox(Inbox):
         await asyncio.to_thread(self._claim, item, request_id)
 
     def _claim(self, item: InboxItem, request_id: str) -> None:
-        target = self.work / fitted(f"{request_id}__", item.arrival.name)
+        source, target = self.folder / item.handle, self.work / fitted(f"{request_id}__", item.arrival.name)
         try:
-            self.work.mkdir(exist_ok=True)  # else a file that is still there would seem to be deleted
-            (self.folder / item.handle).rename(target)
+            self._make_sure(self.work)
+            source.rename(target)
         except FileNotFoundError:
-            self._must_be_there()
             return  # deleted just now; its bytes are in the ledger, so it was accepted
         except OSError as exc:
             self._stuck[item.handle] = str(exc.strerror)
@@ -184,11 +187,13 @@ class FolderInbox(Inbox):
                 hint="Write it elsewhere and move it in, then it is taken whole.",
             )
 
-    def _must_be_there(self) -> None:
-        """Raises InboxError while the disk of the inbox is away: what would be written would lie beneath it."""
+    def _make_sure(self, *places: Path) -> None:
+        """Make places that somebody has removed. Raises InboxError while the disk of the inbox is away."""
         if self._is_absent():
-            hint = "Mount it again, or make the file if the folder is the right one."
+            hint = "Mount it again, or make that file in it if it is the right one."
             raise InboxError(f"The inbox {self.folder} is away: its marker file {MARKER} is missing.", hint=hint)
+        for place in places:
+            place.mkdir(exist_ok=True)
 
     def _untakable(self, name: str, exc: OSError) -> InboxError:
         hint = "Give the service's user the right to rename files in the inbox."
@@ -198,6 +203,7 @@ class FolderInbox(Inbox):
         await asyncio.to_thread(self._recover, row)
 
     def _recover(self, row: RequestRow) -> None:
+        self._make_sure(self.work)
         for name in self._names():
             path = self.folder / name
             try:
@@ -219,7 +225,8 @@ class FolderInbox(Inbox):
 
     def strays(self, known: set[str]) -> list[str]:
         """Give files in work/ that no open request knows back to the inbox; returns their names."""
-        found = [path for path in sorted(self.work.iterdir()) if path.name.partition("__")[0] not in known]
+        lying = sorted(self.work.iterdir()) if self.work.is_dir() else []
+        found = [path for path in lying if path.name.partition("__")[0] not in known]
         return [path.name for path in found if self._is_given_back(path)]
 
     def _is_given_back(self, path: Path) -> bool:
@@ -236,8 +243,7 @@ class FolderInbox(Inbox):
 
     def _file(self, ending: Ending) -> None:
         folder, suffix = (self.done, ".result.json") if ending.ok else (self.failed, ".error.json")
-        self._must_be_there()
-        folder.mkdir(exist_ok=True)
+        self._make_sure(self.work, folder)
         before = list(earlier(self.folder, ending))
         files = [*self._claimed(ending.request_id), *(path for _, path in before if path.is_file())]
         *others, own = choices(ending)  # a name with the id of the request is nobody else's

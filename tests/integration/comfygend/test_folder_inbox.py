@@ -183,6 +183,46 @@ async def test_a_replaced_folder_is_watched_anew(inbox: FolderInbox) -> None:
     assert (inbox.folder / MARKER).exists()
 
 
+@pytest.mark.parametrize("place", ["work", "done", "failed"])
+async def test_a_place_that_somebody_removes_is_made_anew(inbox: FolderInbox, place: str) -> None:
+    """A request is claimed once, and put away."""
+    shutil.rmtree(inbox.folder / place)
+    (inbox.folder / "a.yaml").write_bytes(making.TEXT)
+    async with taking(inbox) as items:
+        await inbox.claim(await following(items), "r1")
+        assert not (inbox.folder / "a.yaml").exists()
+    shutil.rmtree(inbox.folder / place)
+    await inbox.file(Ending(request_id="r1", name="a.yaml", ok=place != "failed", report={"request": "r1"}))
+    assert (inbox.folder / place).is_dir()
+
+
+async def test_a_known_inbox_without_its_marker_is_away(tmp_path: Path) -> None:
+    """At the start its disk may not be there yet: nothing is made, taken, put away or given up until it is."""
+    away, folder = tmp_path / "away", tmp_path / "requests"
+    FolderInbox(away).prepare()
+    (away / "a.yaml").write_bytes(making.TEXT)
+    (item,) = [FolderInbox(away)._item("a.yaml")]
+    assert item is not None
+    inbox = FolderInbox(folder)
+    inbox.prepare(known=True)
+    assert (folder.exists(), inbox.strays(set()), inbox.status()["state"]) == (
+        False,
+        [],
+        "absent: its marker file is missing",
+    )
+    for order in (
+        inbox.recover(row(item)),
+        inbox.claim(item, "r1"),
+        inbox.file(Ending(request_id="r1", name="a.yaml", ok=True, report={"request": "r1"})),
+    ):
+        with pytest.raises(InboxError, match="is away"):
+            await order
+    assert not folder.exists()
+    away.rename(folder)
+    await inbox.recover(row(item))
+    assert [path.name for path in inbox.work.iterdir()] == ["r1__a.yaml"]
+
+
 async def test_a_file_changed_while_it_was_taken_is_told(inbox: FolderInbox) -> None:
     """A writer that kept the file open writes into the claimed file: its hash tells."""
     (inbox.folder / "a.yaml").write_bytes(making.TEXT)
