@@ -142,10 +142,14 @@ class Config(Settings):
         for one, other in itertools.permutations(prefixes, 2):
             if one.startswith(other):
                 raise ValueError(f"the inboxes {one!r} and {other!r} overlap")
-        folders = [inbox.folder for inbox in self.inbox if inbox.folder is not None]
+        folders = [Path(os.path.realpath(inbox.folder)) for inbox in self.inbox if inbox.folder is not None]
+        outputs = Path(os.path.realpath(self.store.folder)) if self.store.folder is not None else None
         for folder in folders:
-            if self.store.folder is not None and self.store.folder.is_relative_to(folder):
+            if outputs is not None and outputs.is_relative_to(folder):
                 raise ValueError(f"outputs in {self.store.folder} would fall into the inbox {folder}")
+        for folder, parent in itertools.permutations(folders, 2):
+            if folder in {parent, parent / "work", parent / "done", parent / "failed"}:
+                raise ValueError(f"the inboxes {folder} and {parent} overlap")
         return self
 
     @property

@@ -217,3 +217,43 @@ async def test_a_system_without_watches_left(common: Path) -> None:
         assert await home.stop() == 0
         assert home.left() == []
         assert len(home.rows()) == 1
+
+
+async def test_one_name_again_and_again(tmp_path: Path) -> None:
+    """As soon as a file is taken, another one may have its name: none replaces another, in the inbox or in done/."""
+    async with house(tmp_path) as (home, simulator):
+        await home.start()
+        for n in range(10):
+            home.drop("lake.yaml", REQUEST + f"seed: {n}\n")
+            await until(lambda: not (tmp_path / "requests" / "lake.yaml").exists(), "its name to be free")
+        await until(lambda: len(home.reports()) == 10, "all results")
+        files = {name: body for name, body in home.places.requests().items() if name.endswith("lake.yaml")}
+        assert sorted(files.values()) == sorted((REQUEST + f"seed: {n}\n").encode() for n in range(10))
+        assert len(simulator.posted) == 10
+        assert await home.stop() == 0
+
+
+async def test_one_content_in_two_files(tmp_path: Path) -> None:
+    """They are two requests, unless both name themselves alike."""
+    async with house(tmp_path) as (home, simulator):
+        for name in ("a.yaml", "b.yaml"):
+            home.drop(name, REQUEST + "seed: 1\n")
+            home.drop(f"named-{name}", REQUEST + "seed: 2\nid: the-lake\n")
+        assert await home.once() == 0
+        assert len(home.reports()) == 4
+        assert sorted(home.rows("SELECT seed FROM generations")) == [(1,), (1,), (2,)]
+        assert len(simulator.posted) == 3
+
+
+async def test_a_file_deleted_while_it_is_worked_on(tmp_path: Path) -> None:
+    """That takes nothing back: its result is written all the same. What takes it back is a `cancel`."""
+    async with house(tmp_path, step_seconds=0.2) as (home, simulator):
+        await home.start()
+        home.drop("lake.yaml")
+        await until(lambda: simulator.posted, "the prompt")
+        (file,) = (tmp_path / "requests" / "work").iterdir()
+        file.unlink()
+        await until(lambda: home.reports().get("lake.yaml"), "the result")
+        assert len(home.stored()) == 2
+        assert await home.stop() == 0
+        assert [name for name in home.places.requests() if name.endswith(".yaml")] == []

@@ -20,7 +20,7 @@ def test_a_named_test_exists(file: str, name: str) -> None:
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-@pytest.mark.parametrize(("letter", "rows"), [("A", 26), ("B", 25), ("E", 10), ("F", 20)])
+@pytest.mark.parametrize(("letter", "rows"), [("A", 26), ("B", 25), ("C", 23), ("D", 9), ("E", 10), ("F", 20)])
 def test_no_row_is_missing(letter: str, rows: int) -> None:
     """Every fault of the catalogue has its line."""
     found = set(re.findall(rf"^\| ({letter}\d+) \|", TABLE, re.MULTILINE))

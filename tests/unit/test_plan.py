@@ -43,6 +43,20 @@ def test_a_preset_with_loras_is_the_recorded_graph() -> None:
     assert loras == made.loras
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{0.__class__}", "{prompt}", "${HOME} $prompt", "{{7*7}}", "{% raw %}", "%s %(seed)d %n", "$(id)`id`", "\\1"],
+)
+def test_a_text_is_no_template(text: str) -> None:
+    """Whatever it looks like, it reaches the graph letter by letter; a preset's values stay what they are, too."""
+    presets = parse_presets(json.dumps({"presets": {"odd": {"sampler": text, "scheduler": text}}}).encode(), file="x")
+    asked = Request(workflow="flux-dev", prompt=text, negative_prompt=text, preset="odd", seed=1)
+    made = make_plan(asked, workflow=own("flux-dev"), presets=presets, seed=1, input_image=None)
+    inputs = [node["inputs"] for node in made.graph.values()]
+    assert [each["text"] for each in inputs if "text" in each] == [text, text]
+    assert [(each["sampler_name"], each["scheduler"]) for each in inputs if "sampler_name" in each] == [(text, text)]
+
+
 def test_explicit_values_go_before_the_preset() -> None:
     """What the request says itself overrides the preset, key by key."""
     made = plan(preset="high-quality", steps=12, width=768)

@@ -113,6 +113,19 @@ def test_a_folder_that_is_gone_has_no_workflows(tmp_path: Path) -> None:
         library.workflow("mine")
 
 
+def test_a_link_in_the_folder_is_the_operators_own(tmp_path: Path) -> None:
+    """Whoever may write there may name any graph; a link to what is none is an error that shows nothing of it."""
+    library = copied(tmp_path)
+    (tmp_path / "elsewhere.json").write_bytes((tmp_path / "workflows" / "mine.json").read_bytes())
+    (tmp_path / "secret").write_text("root:x:0:0:root", encoding="utf-8")
+    (tmp_path / "workflows" / "linked.json").symlink_to(tmp_path / "elsewhere.json")
+    (tmp_path / "workflows" / "odd.json").symlink_to(tmp_path / "secret")
+    assert library.workflow("linked").graph == library.workflow("mine").graph
+    with pytest.raises(WorkflowInvalid) as caught:
+        library.workflow("odd")
+    assert "root:" not in str(caught.value.to_json())
+
+
 def test_hidden_files_are_no_workflows(tmp_path: Path) -> None:
     """Editors and synchronisers leave such behind."""
     library = copied(tmp_path)

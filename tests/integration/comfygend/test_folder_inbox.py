@@ -191,7 +191,7 @@ async def test_a_place_that_somebody_removes_is_made_anew(inbox: FolderInbox, pl
     async with taking(inbox) as items:
         await inbox.claim(await following(items), "r1")
         assert not (inbox.folder / "a.yaml").exists()
-    shutil.rmtree(inbox.folder / place)
+    shutil.rmtree(inbox.folder / place, ignore_errors=True)
     await inbox.file(Ending(request_id="r1", name="a.yaml", ok=place != "failed", report={"request": "r1"}))
     assert (inbox.folder / place).is_dir()
 
@@ -241,6 +241,42 @@ async def test_a_file_deleted_before_the_claim_was_accepted_all_the_same(inbox: 
         item = await following(items)
         (inbox.folder / "a.yaml").unlink()
         await inbox.claim(item, "r1")
+
+
+async def test_files_that_come_and_go_are_no_trouble(inbox: FolderInbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Deleted at whatever moment between being seen and being taken: nobody is told of an error."""
+
+    def come_and_go() -> None:
+        for n in range(300):
+            (inbox.folder / f"{n}.yaml").write_bytes(making.TEXT)
+            (inbox.folder / f"{n}.yaml").unlink()
+        (inbox.folder / "last.yaml").write_bytes(making.TEXT)
+
+    async with taking(inbox) as items:
+        coming = asyncio.create_task(asyncio.to_thread(come_and_go))
+        taken = [await following(items)]
+        while taken[-1].arrival.name != "last.yaml":
+            await inbox.claim(taken[-1], f"r{len(taken)}")
+            taken.append(await following(items))
+        await coming
+    assert inbox._item("nothing.yaml") is None
+    assert inbox.status()["stuck"] == {}
+    assert [record.message for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+@pytest.mark.parametrize("moment", [0, 2**33], ids=["1970", "2242"])
+async def test_a_time_stamp_says_nothing(inbox: FolderInbox, moment: int) -> None:
+    """A file from long ago or from the future is taken like any other; a broken one too is called broken in time."""
+    for name, body in {"whole.yaml": making.TEXT, "broken.yaml": making.TEXT[:20]}.items():
+        (inbox.folder / name).write_bytes(body)
+        os.utime(inbox.folder / name, (moment, moment))
+    names = set()
+    async with taking(inbox) as items:
+        for n in range(2):
+            item = await following(items)
+            names.add(item.arrival.name)
+            await inbox.claim(item, f"r{n}")
+    assert names == {"whole.yaml", "broken.yaml"}
 
 
 async def test_an_interrupted_claim_is_finished_under_the_same_id(inbox: FolderInbox) -> None:
