@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from comfygen.config import Config
 from comfygen.errors import ComfyGenError, NoSuchBucket, StoreError
 from comfygen.index import IndexBusy
 from comfygen.store import Change, Store
@@ -229,3 +230,12 @@ def _first(group: BaseExceptionGroup[ComfyGenError]) -> ComfyGenError:
     """The first error of a group that may be nested."""
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def without_outputs(config: Config) -> tuple[str, ...]:
+    """Prefixes of keys, below the store's own prefix, that hold no outputs: inboxes, and the store's own objects."""
+    prefix, root = config.store.prefix, config.store.folder
+    asked = [inbox.prefix for inbox in config.inbox if inbox.prefix is not None and inbox.prefix.startswith(prefix)]
+    folders = [inbox.folder for inbox in config.inbox if inbox.folder is not None]
+    inner = [folder.relative_to(root) for folder in folders if root is not None and folder.is_relative_to(root)]
+    return (".comfygen/", *(key.removeprefix(prefix) for key in asked), *(f"{path.as_posix()}/" for path in inner))

@@ -39,6 +39,7 @@ class Intake:
     new_id: Callable[[], str]
     again: Bell = field(default_factory=Bell)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    hindered: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Take every complete file, now and from now on, until cancelled."""
@@ -51,14 +52,24 @@ class Intake:
                         break
 
     async def _tried(self, item: InboxItem) -> bool:
-        """Take an item; False when nothing is to be taken."""
+        """Take an item; False when nothing is to be taken. Of several that cannot be, the first is the trouble."""
+        name, taken = item.arrival.name, True
         try:
             taken = await self.take(item)
         except InboxError as exc:
-            self.board.trouble(self.inbox.name, exc.message, exc.hint)
-            return True
-        self.board.well(self.inbox.name)
+            if not self._hindered(name):
+                self.board.trouble(self.inbox.name, exc.message, exc.hint)
+            self.hindered.add(name)
+        else:
+            if not self._hindered(name):
+                self.board.well(self.inbox.name)
         return taken
+
+    def _hindered(self, name: str) -> bool:
+        """Whether others than this one lie in the inbox that could not be taken."""
+        self.hindered.discard(name)
+        self.hindered.intersection_update(self.inbox.stuck())
+        return bool(self.hindered)
 
     async def _until_open(self) -> None:
         """Wait while nothing new is to be taken."""

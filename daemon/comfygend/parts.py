@@ -31,7 +31,7 @@ from comfygend.heritage import Heritage
 from comfygend.inbox import Inbox
 from comfygend.inbox.drops import write_durably
 from comfygend.inbox.folder import FolderInbox
-from comfygend.indexer import Indexer
+from comfygend.indexer import Indexer, without_outputs
 from comfygend.inputs import MAX_INPUT_BYTES, SpooledInputs
 from comfygend.intake import Intake
 from comfygend.ledger import Job, Ledger, request_id
@@ -150,7 +150,7 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
             Lookout(store=store, index=index, source=source),
             board=board,
             reconcile_seconds=config.limits.reconcile_seconds,
-            excluded=_excluded(config),
+            excluded=without_outputs(config),
             ear=ear,
         )
         clients = [await stack.enter_async_context(ComfyUIClient(backend.url)) for backend in config.comfyui]
@@ -205,13 +205,6 @@ def _ear(store: Store) -> Ear | None:
     from comfygen.minio_client import MinioStore
 
     return Ear(store) if isinstance(store, MinioStore) else None
-
-
-def _excluded(config: Config) -> tuple[str, ...]:
-    """Prefixes of keys below the store's own prefix that hold no outputs."""
-    prefix = config.store.prefix
-    inboxes = [inbox.prefix for inbox in config.inbox if inbox.prefix is not None and inbox.prefix.startswith(prefix)]
-    return (".comfygen/", *(inbox.removeprefix(prefix) for inbox in inboxes))
 
 
 async def _inboxes(

@@ -113,7 +113,7 @@ async def serve(
                 await run(parts, chosen, done, notify, reload=reloading.asked.set, place=place)
             failed = await parts.ledger(lambda ledger: ledger.requests.failed_since(started))
             troubles = parts.board.troubles
-            stuck = any(inbox.name in troubles or inbox.status().get("stuck") for inbox in parts.inboxes)
+            stuck = any(inbox.name in troubles or inbox.stuck() for inbox in parts.inboxes)
     return 1 if once and (failed or stuck) else 0
 
 

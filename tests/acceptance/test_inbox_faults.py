@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import REQUEST, House, house, until
+from tests import making
+from tests.acceptance.harness import GUARD, REQUEST, House, house, until
 from tests.acceptance.test_full_disk import small_disk
-from tests.acceptance.test_process import AS_ROOT, status, until_trouble, up
+from tests.acceptance.test_process import AS_ROOT, status, troubles, until_trouble, until_well, up
 
 NOBODY, SOMEBODY = 65534, 54321  # the latter is used by nothing else on the machine
 BURST = 2000
@@ -46,7 +47,7 @@ async def inbox_of(home: House) -> dict[str, Any]:
 
 async def until_inbox(home: House, state: str) -> None:
     """Wait until the inbox is in a state."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(GUARD):
         while not str((await inbox_of(home))["state"]).startswith(state):
             await asyncio.sleep(0.05)
 
@@ -149,26 +150,31 @@ async def test_files_that_the_service_may_not_read_or_move(common: Path) -> None
         inbox = common / "requests"
         inbox.mkdir()
         inbox.chmod(0o1777)  # as /tmp: who does not own a file cannot rename it
-        for name, mode in {"secret.yaml": 0o600, "fixed.yaml": 0o444}.items():
+        modes = {"secret.yaml": 0o600, "fixed.yaml": 0o444, "other.yaml": 0o444}
+        for name, mode in modes.items():
             (inbox / name).write_text(REQUEST, encoding="utf-8")
             (inbox / name).chmod(mode)
         await home.start()
         hindered = "fixed.yaml cannot be taken out of the inbox: Operation not permitted."
         assert await until_trouble(home, f"folder:{inbox}") == hindered
+        async with asyncio.timeout(GUARD):
+            while (await inbox_of(home))["stuck"].keys() != modes.keys():
+                await asyncio.sleep(0.05)
         for n in range(3):  # each of them makes the service look at everything once more
             home.drop(f"{n}.yaml")
             os.chown(inbox / f"{n}.yaml", NOBODY, NOBODY)
             await until(partial(reported, home, f"{n}.yaml"), "one that may be taken")
-        told = await inbox_of(home)
-        assert told["stuck"].keys() == {"secret.yaml", "fixed.yaml"}
-        assert home.log.count("secret.yaml cannot be read: Permission denied.") == 1
-        assert sorted(home.left()) == ["fixed.yaml", "secret.yaml"]
+        assert (await inbox_of(home))["stuck"].keys() == modes.keys()
+        assert (await troubles(home))[f"folder:{inbox}"]["message"] == hindered
+        assert [home.log.count(told) for told in (hindered, "secret.yaml cannot be read: Permission denied.")] == [1, 1]
+        assert home.left() == sorted(modes)
         assert home.rows("SELECT count(*) FROM requests", "queue.db") == [(3,)]
-        for name in ("secret.yaml", "fixed.yaml"):
+        for name in modes:
             os.chown(inbox / name, NOBODY, NOBODY)
             await until(partial(reported, home, name), "one whose rights were mended")
+        await until_well(home)
         assert (await inbox_of(home))["stuck"] == {}
-        assert len(simulator.posted) == 5
+        assert len(simulator.posted) == 6
         assert await home.stop() == 0
 
 
@@ -257,3 +263,18 @@ async def test_a_file_deleted_while_it_is_worked_on(tmp_path: Path) -> None:
         assert len(home.stored()) == 2
         assert await home.stop() == 0
         assert [name for name in home.places.requests() if name.endswith(".yaml")] == []
+
+
+async def test_an_inbox_among_the_outputs(tmp_path: Path) -> None:
+    """What people put there, and what is reported there, is never taken for an output: by events or by listings."""
+    async with house(tmp_path) as (home, _):
+        home.config.write_text(home.config.read_text(encoding="utf-8").replace("./requests", "./outputs/requests"))
+        (tmp_path / "outputs" / "requests").mkdir(parents=True)
+        (tmp_path / "requests").symlink_to(tmp_path / "outputs" / "requests")
+        (tmp_path / "requests" / "car.png").write_bytes(making.picture())
+        home.drop("bad.yaml", "prompt: a lake\n")
+        for name in ("lake.yaml", "car.yaml"):
+            home.drop(name)
+            assert await home.once() == (1 if name == "lake.yaml" else 0)
+        assert [key for (key,) in home.rows("SELECT key FROM problems")] == []
+        assert len(home.rows()) == 2

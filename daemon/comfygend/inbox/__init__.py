@@ -81,6 +81,10 @@ class Inbox(Protocol):
         """Whether everything seen so far was handed over, and a full look has been taken since."""
         ...
 
+    def stuck(self) -> Mapping[str, str]:
+        """Files that lie there and cannot be taken, with the reason."""
+        return {}
+
     def status(self) -> dict[str, object]:
         """What /status says about it."""
         ...

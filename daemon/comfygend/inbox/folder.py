@@ -278,9 +278,12 @@ class FolderInbox(Inbox):
     async def is_ours(self, request_id: str) -> bool:
         return True
 
+    def stuck(self) -> dict[str, str]:
+        return {printable(name): reason for name, reason in self._stuck.items()}
+
     def status(self) -> dict[str, object]:
         state = "absent: its marker file is missing" if self._absent else self._watch.mode
-        return {"inbox": self.name, "state": state, "stuck": {printable(k): v for k, v in self._stuck.items()}}
+        return {"inbox": self.name, "state": state, "stuck": self.stuck()}
 
 
 def _makes_sense(arrival: Arrival) -> bool:
