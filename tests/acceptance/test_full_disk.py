@@ -118,7 +118,10 @@ async def test_the_disk_of_the_store(tmp_path: Path) -> None:
             ballast = fill(tmp_path / "outputs")
             home.drop("lake.yaml")
             await until_trouble(home, "store")
-            assert home.stored() == ["ballast"]
+            assert [
+                key for key in home.stored() if key.endswith(".json")
+            ] == []  # a watch's canary may have left a page
+            assert home.reports() == {}
             ballast.unlink()
             await until(lambda: home.reports().get("lake.yaml"), "the result")
             await until_well(home)
