@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from comfygen.cli.demo.processes import ProcessEnded, Processes, free_port
 from comfygen.cli.demo.stage import REQUESTS, Stage, car
+from comfygen.cli.processes import ProcessEnded, Processes, free_port
 from comfygen.images import check_image
 from comfygen.request import parse_requests
 

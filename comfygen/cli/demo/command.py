@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -15,8 +14,9 @@ from urllib.parse import quote
 
 import click
 
-from comfygen.cli.demo.processes import Processes
-from comfygen.cli.demo.stage import REQUESTS, Report, Stage
+from comfygen.cli.demo.stage import REQUESTS, Stage
+from comfygen.cli.folders import Report
+from comfygen.cli.processes import Processes
 from comfygen.config import environment, load_config
 from comfygen.datasette import history_command
 from comfygen.errors import ComfyGenError
@@ -113,18 +113,9 @@ def _work(stage: Stage, processes: Processes) -> list[Report]:
         return not waiting
 
     processes.wait_for("a request", ended, seconds=JOB_SECONDS)
-    keys = [output["key"] for report in reports for output in report.told["outputs"]]
-    processes.wait_for("the index", lambda: _rows(stage, keys) == len(keys))
+    keys = {output["key"] for report in reports for output in report.told["outputs"]}
+    processes.wait_for("the index", lambda: keys <= set(stage.indexed()))
     return reports
-
-
-def _rows(stage: Stage, keys: list[str]) -> int:
-    """How many of these outputs are in the index."""
-    with sqlite3.connect(f"file:{quote(str(stage.index))}?mode=ro", uri=True) as index:
-        marks = ", ".join("?" * len(keys))
-        count = index.execute(f"SELECT count(*) FROM generations WHERE key IN ({marks})", keys).fetchone()[0]
-    index.close()
-    return int(count)
 
 
 def _ask(history: str, sql: str) -> list[dict[str, Any]]:
@@ -146,7 +137,7 @@ def _told(stage: Stage, reports: list[Report], history: str) -> dict[str, Any]:
 
 def _shown(stage: Stage, told: Mapping[str, Any], history: str) -> str:
     rows = [" | ".join(str(value) for value in row.values()) for row in _ask(history, SQL)]
-    made = [f"  {stage.folder / 'outputs' / output['key']}" for output in told["outputs"]]
+    made = [f"  {stage.outputs / output['key']}" for output in told["outputs"]]
     look = [
         f"  {history}/-/gallery",
         f"  {history}/index/generations",

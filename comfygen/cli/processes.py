@@ -1,4 +1,4 @@
-"""The demo's processes: each a child that ends with its parent, its log in a file of its own."""
+"""Processes of a verb that runs others: each a child that ends with its parent, its log in a file of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.05
 
 
 class ProcessEnded(ComfyGenError):
-    """A process of the demo ended by itself."""
+    """A process that was started ended by itself, or did not do what it was waited for."""
 
     code = "process_ended"
 
@@ -60,6 +60,16 @@ def _reserved(port: int) -> BinaryIO | None:
 def _end_with_parent() -> None:
     """Runs in the child: it is told to stop when its parent dies, however that dies. Linux only."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    if child.poll() is None:
+        child.terminate()
+    try:
+        return child.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
 
 
 @dataclass
@@ -101,25 +111,33 @@ class Processes:
                 raise ProcessEnded(f"{what} took longer than {seconds:.0f} s.", hint=f"See the logs in {self.folder}.")
             time.sleep(LOOK_SECONDS)
 
+    def kill(self, name: str) -> None:
+        """Kill a child as a power cut does; it may be started again under its name."""
+        child = self.children.pop(name)
+        child.kill()
+        child.wait()
+
+    def stop(self, name: str) -> int:
+        """Tell a child to end; its exit code, that of a kill if it takes too long."""
+        return _ended(self.children.pop(name))
+
+    def log(self, name: str) -> str:
+        """All that a child has said."""
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
     def check(self) -> None:
         """Raise ProcessEnded if a child has ended."""
         for name, child in self.children.items():
             if (code := child.poll()) is not None:
-                log = self.folder / f"{name}.log"
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-                raise ProcessEnded(f"{name} ended with code {code}:\n{tail}", hint=f"The whole log is {log}.")
+                tail = "\n".join(self.log(name).splitlines()[-8:])
+                hint = f"The whole log is {self.folder / f'{name}.log'}."
+                raise ProcessEnded(f"{name} ended with code {code}:\n{tail}", hint=hint)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         for child in reversed(self.children.values()):
-            if child.poll() is None:
-                child.terminate()
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            _ended(child)
         for lock in self.locks:
             lock.close()
