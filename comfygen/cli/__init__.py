@@ -26,6 +26,7 @@ VERBS = {
     "resume": "end pause and drain",
     "retry": "run a failed or cancelled request again",
     "schema": "print the JSON schema of a request file",
+    "selftest": "whether this installation keeps its promises when things break",
     "show": "all that happened to a request or a job",
     "simulator": "a ComfyUI stand-in that speaks the real protocol",
     "submit": "drop request files into the inbox, and follow them",
