@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,7 +20,6 @@ from comfygen.cli.selftest.bench import Bench, installed_service
 from comfygen.cli.selftest.cases import CASES, Case
 from comfygen.cli.selftest.runner import Runner, Verdict
 from comfygen.config import environment
-from comfygen.errors import InvalidInput
 
 
 @click.command(name="selftest")
@@ -47,7 +45,7 @@ def command(only: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
         for verdict in Runner(bench=bench).run(cases):
             verdicts.append(verdict)
             if not as_json:
-                click.echo("\n".join(_lines(verdict)))
+                click.echo("\n".join(lines(verdict)))
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
         click.echo(json.dumps(_told(cases, verdicts, seconds), ensure_ascii=False, indent=2))
@@ -57,15 +55,12 @@ def command(only: tuple[str, ...], as_json: bool, keep: Path | None) -> None:
 
 
 def chosen(only: Sequence[str]) -> list[Case]:
-    """The cases with one of these words in their names, or all. Raises InvalidInput for a word that is in none."""
+    """The cases with one of these words in their names, or all. Raises UsageError for a word that is in none."""
     for word in only:
         if not any(word in case.name for case in CASES):
-            raise InvalidInput(f"No case has {word!r} in its name.", hint=f"There are: {', '.join(_names())}.")
+            names = ", ".join(case.name for case in CASES)
+            raise click.UsageError(f"No case has {word!r} in its name; there are: {names}.")
     return [case for case in CASES if not only or any(word in case.name for word in only)]
-
-
-def _names() -> list[str]:
-    return [case.name for case in CASES]
 
 
 @contextmanager
@@ -79,14 +74,14 @@ def _place(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(parents=True, exist_ok=True)
         if any(keep.iterdir()):
-            raise InvalidInput(f"{keep} is not empty.", hint="What lies there would be taken for what was made now.")
+            raise click.UsageError(f"{keep} is not empty.")
         (keep / "logs").mkdir()
     except OSError as exc:
-        raise InvalidInput(f"{keep} cannot be used: {exc.strerror}.", hint="Name a folder that you may write.") from exc
+        raise click.UsageError(f"{keep} cannot be used: {exc.strerror}.") from exc
     yield keep.resolve()
 
 
-def _lines(verdict: Verdict) -> list[str]:
+def lines(verdict: Verdict) -> list[str]:
     """A case for people: what came of it, or all that was seen instead."""
     if not verdict.wrong:
         return [f"ok      {verdict.name}: {verdict.promise}"]
@@ -99,17 +94,12 @@ def _not_tried(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _told(cases: Sequence[Case], verdicts: Sequence[Verdict], seconds: float) -> dict[str, object]:
-    told = [
-        {"case": verdict.name, "ok": not verdict.wrong}
-        | {key: value for key, value in asdict(verdict).items() if key in ("promise", "wrong", "seconds")}
-        for verdict in verdicts
-    ]
-    ok = not any(verdict.wrong for verdict in verdicts)
+    """The whole run for machines."""
     return {
-        "ok": ok,
+        "ok": not any(verdict.wrong for verdict in verdicts),
         "version": __version__,
         "seconds": seconds,
-        "cases": told,
+        "cases": [verdict.to_json() for verdict in verdicts],
         "not_tried": _not_tried(cases, verdicts),
     }
 

@@ -29,6 +29,11 @@ class Verdict:
     seconds: float
     final: bool = False
 
+    def to_json(self) -> dict[str, object]:
+        """For machines."""
+        told = {"case": self.name, "ok": not self.wrong, "promise": self.promise}
+        return told | {"seen_instead": list(self.wrong), "seconds": self.seconds}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
@@ -54,7 +59,7 @@ class Runner:
         try:
             self._through(case, name, before)
         except (ComfyGenError, OSError) as exc:
-            wrong += [str(exc), *self._said()]
+            wrong += [str(exc), *(f"comfygend: {line}" for line in self._said() if line not in str(exc))]
         final = bool(wrong)
         try:
             after = self.bench.snapshot()
@@ -89,7 +94,7 @@ class Runner:
     def _said(self) -> list[str]:
         """The last lines of the service."""
         try:
-            return [f"comfygend: {line}" for line in self.bench.processes.log("comfygend").splitlines()[-SAID_LINES:]]
+            return self.bench.processes.log("comfygend").splitlines()[-SAID_LINES:]
         except OSError:
             return []
 
