@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from comfygen import errors
 from comfygen.cli import VERBS, cli
+from comfygen.cli.selftest.cases import CASES
 from comfygen.config import DEFAULT_PLACES, Config
 from comfygen.documents import one_document
 from comfygen.index.queries import QUERIES
@@ -227,6 +228,14 @@ def _faults() -> str:
     return _table(("Kind", "What the simulator does", "When; what `match` looks at"), rows)
 
 
+def _cases() -> str:
+    rows = (
+        (case.name, ", ".join(dict.fromkeys(_code(fault["kind"]) for fault in case.faults)), _sentence(case.promise))
+        for case in CASES
+    )
+    return _table(("Case", "Fault", "What has to come of it"), rows)
+
+
 def _errors() -> str:
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ComfyGenError)
@@ -249,6 +258,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "workflows": _workflows,
     "queries": _queries,
     "faults": _faults,
+    "selftest-cases": _cases,
     "errors": _errors,
 }
 

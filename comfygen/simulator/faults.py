@@ -6,6 +6,7 @@ file name or the path must contain), `seconds` and `message`. Faults that have s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -55,13 +56,26 @@ class Fault:
     @classmethod
     def from_json(cls, value: object) -> Fault:
         """Raises ValueError with a sentence for whoever set it."""
-        if not isinstance(value, Mapping) or value.get("kind") not in KINDS:
+        if not isinstance(value, Mapping) or str(value.get("kind")) not in KINDS:
             raise ValueError(f"A fault is an object with a kind: {', '.join(KINDS)}.")
-        known = {"times": (int,), "match": (str,), "seconds": (int, float), "message": (str,)}
         for key, given in value.items():
-            if key != "kind" and not isinstance(given, known.get(key, ())):
+            if key != "kind" and not _usable(key, given):
                 raise ValueError(f"{key!r} is no setting of a fault, or its value {given!r} cannot be used.")
         return cls(**value)
+
+
+def _usable(key: str, value: object) -> bool:
+    """Whether this is a setting, and a value that it can have."""
+    match key, value:
+        case "times" | "seconds", bool():
+            return False
+        case "times", int():
+            return value >= 1
+        case "seconds", int() | float():
+            return 0 <= value < math.inf
+        case "match" | "message", str():
+            return True
+    return False
 
 
 class Faults:

@@ -195,9 +195,25 @@ async def test_faults_are_set_shown_and_cleared_over_http() -> None:
     assert (cleared["faults"], cleared["kinds"].keys()) == ([], KINDS.keys())
 
 
-@pytest.mark.parametrize("body", [{"kind": "flood"}, {"kind": "oom", "times": "x"}, {"kind": "oom", "often": 1}, 7, []])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "flood"},
+        {"kind": []},
+        {"kind": "oom", "times": "x"},
+        {"kind": "oom", "times": 0},
+        {"kind": "oom", "times": True},
+        {"kind": "slow", "seconds": -1},
+        {"kind": "slow", "seconds": float("nan")},
+        {"kind": "oom", "match": 7},
+        {"kind": "oom", "often": 1},
+        7,
+        [],
+    ],
+    ids=str,
+)
 async def test_fault_that_makes_no_sense_is_refused(body: Any) -> None:
-    """An unknown kind or setting is a 400 that says what there is; an empty list sets nothing."""
+    """An unknown kind, setting or value is a 400 that says what there is; an empty list sets nothing."""
     async with simulated() as client:
         status, said = await client.post("/simulator/faults", body)
         shown = await client.get("/simulator/faults")
