@@ -14,7 +14,7 @@ import pytest
 from comfygen.cli.folders import Folders
 from comfygen.cli.processes import Processes
 from comfygen.cli.selftest.bench import Bench
-from comfygen.cli.selftest.cases import CASES, Case
+from comfygen.cli.selftest.cases import CASES, Act, Case
 from comfygen.cli.selftest.runner import AFTERWARDS, Runner, Verdict
 from tests.acceptance.harness import GUARD, until
 from tests.acceptance.test_demo import children, lives
@@ -112,6 +112,13 @@ def test_a_wrong_promise_is_found_out(tmp_path: Path) -> None:
     assert "1 prompts instead of 2" in first.wrong
     assert second.wrong == ("the fault oom did not strike",)
     assert afterwards.wrong == ()
+
+
+def test_a_kill_in_mid_job_is_one(tmp_path: Path) -> None:
+    """Between the start of the run and its end; the service has started twice."""
+    (killed,) = (case for case in CASES if case.act is Act.KILL)
+    assert [verdict.wrong for verdict in tried(tmp_path, killed)] == [(), ()]
+    assert (tmp_path / "logs" / "comfygend.log").read_text(encoding="utf-8").count("serving http://") == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

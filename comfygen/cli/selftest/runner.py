@@ -79,6 +79,8 @@ class Runner:
         if case.act is Act.KILL:
             self._wait("the run", before, "started", 1)
             self.bench.processes.kill("comfygend")
+            if self.bench.snapshot().events(before, "ended"):
+                raise ComfyGenError("The run was over before the service could be killed.")
             self.bench.start_service()
         elif case.act is Act.HEAL:
             self._wait("the second prompt", before, "accepted", 2)
