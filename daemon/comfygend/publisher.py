@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey, StoreError
 from comfygen.sidecar import Made, make_sidecar, sidecar_key
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0
 AT_ONCE = 4
 LONGEST_WAIT = 30.0
+R = TypeVar("R")
 
 
 class SpoolLost(ComfyGenError):
@@ -89,7 +91,7 @@ class Publisher:
         """Remove what an attempt to publish may have put there."""
         try:
             await self.store.head(key)
-        except NoSuchKey:
+        except (NoSuchKey, KeyInvalid):
             return
         await self.store.delete(key)
         self.look(key)
@@ -97,29 +99,39 @@ class Publisher:
     async def _try(self, job: Job) -> bool:
         """Publish one job; False when the store would not take it now. It stays in the spool until it does."""
         try:
-            await self.publish(job)
+            await self._publish_or_fail(job)
         except StoreError as exc:
             self.board.trouble("store", exc.message, exc.hint or "Outputs wait in the spool; nothing is lost.")
             return False
         except Withdrawn as exc:
             log.info("job %s is not published: %s", job.id, exc)
-            await asyncio.to_thread(self.spool.drop, job.id)
+            if await self.ledger(lambda ledger: ledger.jobs.is_held(job)):
+                await asyncio.to_thread(self.spool.drop, job.id)
+        return True
+
+    async def _publish_or_fail(self, job: Job) -> None:
+        """Publish one job; what can never be published is generated again, or fails."""
+        try:
+            await self.publish(job)
         except SpoolLost:
             log.error("job %s: a file of its is missing in the spool: it is generated again", job.id)
-            await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason="spool file missing", failed=True))
+            await self._note(job, lambda ledger: ledger.jobs.put_back(job.id, reason="spool file missing", failed=True))
             self.bell.ring()
         except KeyInvalid as exc:
             log.error("job %s can never be stored: %s", job.id, exc)
             plain = exc.to_json()
-            await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
+            await self._note(job, lambda ledger: ledger.jobs.failed(job.id, plain))
             self.bell.ring()
-        return True
+
+    async def _note(self, job: Job, work: Callable[[Ledger], R]) -> R:
+        """Do something with a job in the ledger. Raises Withdrawn when it was cancelled and begun anew meanwhile."""
+        return await self.ledger(lambda ledger: ledger.held(job, work))
 
     async def publish(self, job: Job) -> None:
         """Put the outputs, then their sidecars; repeating it overwrites the same keys with the same bytes."""
         if not await self.is_ours(job):
             raise Withdrawn("Another service has taken its request over.")
-        outputs = await self.ledger(lambda ledger: ledger.jobs.outputs(job.id))
+        outputs = await self._note(job, lambda ledger: ledger.jobs.outputs(job.id))
         if not await asyncio.to_thread(self.spool.has, outputs):
             raise SpoolLost
         for output in outputs:
@@ -135,7 +147,7 @@ class Publisher:
                 await self._put_sidecar(job, output, len(outputs))
         failpoint(Point.SIDECAR_STORED)
         urls = {output.n: self.store.url(output.key) for output in outputs}
-        await self.ledger(lambda ledger: ledger.jobs.published(job.id, urls))
+        await self._note(job, lambda ledger: ledger.jobs.published(job.id, urls))
         failpoint(Point.PUBLISHED)
         await asyncio.to_thread(self.spool.drop, job.id)
         log.info("job %s published: %s", job.id, ", ".join(output.key for output in outputs))

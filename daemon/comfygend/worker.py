@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from comfygen.comfyui_client import Progress, PromptState, Result
 from comfygen.errors import (
@@ -28,7 +29,7 @@ from comfygend.bell import Bell
 from comfygend.failpoints import Point, failpoint
 from comfygend.heritage import Heritage
 from comfygend.inputs import SpooledInputs
-from comfygend.ledger import Job, JobState, Ledger, Output, Switch, Withdrawn
+from comfygend.ledger import Job, JobState, Ledger, Output, Withdrawn
 from comfygend.logs import escaped
 from comfygend.outcomes import check_outputs, explained, timings_of
 from comfygend.recalls import Recalls
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
 SECOND_LOOK_SECONDS = 1.0
 FIRST_DELAY, LONGEST_DELAY = 0.25, 15.0
+R = TypeVar("R")
 
 
 class NotSent(ComfyGenError):
@@ -106,8 +108,8 @@ class Worker:
             await self._through(job, resumed=resumed)
         except Withdrawn as exc:
             log.info("job %s is given up: %s", job.id, exc)
-            await self.ledger(lambda ledger: ledger.orders.recall(job.id))
-            await asyncio.to_thread(self.spool.drop, job.id)
+            if await self.ledger(lambda ledger: ledger.orders.recall(job)):
+                await asyncio.to_thread(self.spool.drop, job.id)
         finally:
             self.backend.running.pop(job.id, None)
         self.bell.ring()
@@ -118,7 +120,7 @@ class Worker:
             while not await self._tried(job, resumed=resumed):
                 delays += 1
                 await asyncio.sleep(backoff(delays, random.random(), first=FIRST_DELAY, longest=LONGEST_DELAY))
-                job, resumed = await self.ledger(lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
+                job, resumed = await self._note(job, lambda ledger: ledger.jobs.get(job.id)), True  # noqa: B023
                 if job.state is JobState.CANCELLED:
                     raise Withdrawn(f"{job.id} is cancelled.")
         except LedgerError:
@@ -147,41 +149,39 @@ class Worker:
         return True
 
     async def _attempt(self, job: Job, *, resumed: bool) -> None:
-        if job.inherited and await self._has_heritage(job):
-            return
         if resumed:
-            job = await self._adopted(job)
-        if not resumed or job.state is JobState.QUEUED:
-            await self._submit(job, known=(resumed or job.inherited) and await self._is_known(job))
+            await self._check_arrival(job)
+        elif job.inherited and await self._has_heritage(job):
+            return
+        if job.state is JobState.QUEUED:
+            await self._submit(job, known=resumed or (job.inherited and await self._is_known(job)))
         failpoint(Point.SUBMITTED)
         result = await self._wait(job)
         failpoint(Point.RAN)
         outputs = await self._collect(job, result)
         failpoint(Point.FETCHED)
         timings = timings_of(result) | {"comfyui_version": self._version(), "simulated": self._simulated()}
-        await self.ledger(lambda ledger: ledger.jobs.generated(job.id, outputs, timings))
+        await self._note(job, lambda ledger: ledger.jobs.generated(job.id, outputs, timings))
         failpoint(Point.GENERATED)
         log.info("job %s generated: %d outputs", job.id, len(outputs))
 
-    async def _adopted(self, job: Job) -> Job:
-        """The job as it stands after an interruption: still there, or given a new attempt because it was lost."""
+    async def _check_arrival(self, job: Job) -> None:
+        """Raises unless the server has the prompt after an interruption; one that never arrived goes into the queue."""
         if await self._is_known(job):
-            return job
+            return
         await asyncio.sleep(SECOND_LOOK_SECONDS)  # a POST may have been on its way when the line was cut
         if await self._is_known(job):
-            return job
+            return
         if job.state is JobState.SUBMITTED:
             raise self.backend.client.lost(str(job.prompt_id))
-        if await self.ledger(lambda ledger: ledger.orders.is_on(Switch.PAUSED)):
-            raise NotSent("No prompts are started now.")
-        return await self.ledger(lambda ledger: ledger.jobs.again(job.id, self.backend.name, "never arrived"))
+        raise NotSent("The prompt never arrived.")
 
     async def _has_heritage(self, job: Job) -> bool:
         """Whether another service had published this job before its request became ours."""
         outputs = await self.heritage.of(job) if job.request.metadata else []
         if outputs:
             urls = {output.n: self.heritage.store.url(output.key) for output in outputs}
-            await self.ledger(lambda ledger: ledger.jobs.adopted(job.id, outputs, urls))
+            await self._note(job, lambda ledger: ledger.jobs.adopted(job.id, outputs, urls))
             log.info("job %s was published by another service", job.id)
         return bool(outputs)
 
@@ -200,7 +200,7 @@ class Worker:
                 raise Withdrawn("Another service has taken its request over.")
             await self.backend.client.submit(graph, prompt_id=str(job.prompt_id))
         failpoint(Point.POSTED)
-        await self.ledger(lambda ledger: ledger.jobs.submitted(job.id))
+        await self._note(job, lambda ledger: ledger.jobs.submitted(job.id))
         self.backend.running[job.id] = "submitted"
 
     async def _ready(self, job: Job) -> Graph:
@@ -234,13 +234,13 @@ class Worker:
 
     async def _judge(self, job: Job, error: ComfyGenError) -> None:
         """What becomes of a job after an error."""
-        job = await self.ledger(lambda ledger: ledger.jobs.get(job.id))
+        job = await self._note(job, lambda ledger: ledger.jobs.get(job.id))
         if isinstance(error, PromptStalled):
             await self._cancel(job)
         if isinstance(error, PreflightFailed):
-            refused = await self.ledger(lambda ledger: ledger.jobs.refused(job.id, self.backend.name))
+            refused = await self._note(job, lambda ledger: ledger.jobs.refused(job.id, self.backend.name))
             if len(refused) < self.backends:
-                await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=error.code))
+                await self._note(job, lambda ledger: ledger.jobs.put_back(job.id, reason=error.code))
                 return
         crashes = job.crashes + await self._crashed(job, error)
         verdict = judge(error, failures=job.failures, limit=self.attempts, chance=random.random(), crashes=crashes)
@@ -255,18 +255,24 @@ class Worker:
     async def _fail(self, job: Job, error: ComfyGenError) -> None:
         log.warning("job %s failed: %s", job.id, escaped(str(error)))
         plain = error.to_json() | {"attempts": job.attempt, "backend": self.backend.name}
-        await self.ledger(lambda ledger: ledger.jobs.failed(job.id, plain))
+        await self._note(job, lambda ledger: ledger.jobs.failed(job.id, plain))
 
     async def _crashed(self, job: Job, error: ComfyGenError) -> bool:
         """Whether ComfyUI died while it ran this very job; that is written down."""
         if not isinstance(error, PromptLost) or not self.backend.client.has_begun(str(job.prompt_id)):
             return False
-        await self.ledger(lambda ledger: ledger.jobs.crashed(job.id))
+        await self._note(job, lambda ledger: ledger.jobs.crashed(job.id))
         return True
+
+    async def _note(self, job: Job, work: Callable[[Ledger], R]) -> R:
+        """Do something with a job in the ledger. Raises Withdrawn when it was cancelled and begun anew meanwhile."""
+        return await self.ledger(lambda ledger: ledger.held(job, work))
 
     async def _put_back(self, job: Job, reason: str, *, seconds: float, failed: bool = False) -> None:
         later = self.now() + timedelta(seconds=seconds)
-        await self.ledger(lambda ledger: ledger.jobs.put_back(job.id, reason=reason, not_before=later, failed=failed))
+        await self._note(
+            job, lambda ledger: ledger.jobs.put_back(job.id, reason=reason, not_before=later, failed=failed)
+        )
 
     async def _cancel(self, job: Job) -> None:
         """Take a prompt that does not get on out of the way of the next one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from comfygend.ledger.jobs import PRESENT, Jobs
 from comfygend.ledger.opening import open_ledger
@@ -35,6 +36,8 @@ __all__ = [
     "prompt_id",
     "request_id",
 ]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,11 @@ class Ledger:
     def close(self) -> None:
         """Write everything home and close the file."""
         self.pages.db.conn.close()
+
+    def held(self, job: Job, work: Callable[[Ledger], R]) -> R:
+        """Do something for whoever holds an attempt of a job. Raises Withdrawn when it was begun anew meanwhile."""
+        self.jobs.hold(job)
+        return work(self)
 
     def checkpoint(self) -> None:
         """Copy the write-ahead log into the file; empty it, if no reader needs it any more."""

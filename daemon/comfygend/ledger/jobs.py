@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from comfygend.ledger.pages import Pages, Row
+from comfygend.ledger.pages import Pages, Row, Withdrawn
 from comfygend.ledger.rows import Job, NewJob, Output, RequestRow, dump, dump_error, job_id, job_row, prompt_id
 from comfygend.ledger.states import JobState, RequestState
 
@@ -71,15 +71,6 @@ class Jobs:
             )
             return self._attempt(row, backend) if row else None
 
-    def again(self, job: str, backend: str, reason: str) -> Job:
-        """Another attempt, under another prompt id, of a job that this backend has."""
-        with self.pages.atomic():
-            row = self._row(job)
-            self._end_attempt(row, reason)
-            if row["state"] != JobState.QUEUED:
-                self.pages.step(job, JobState.QUEUED, reason)
-            return self._attempt(row, backend)
-
     def _attempt(self, row: Row, backend: str) -> Job:
         job, attempt = row["id"], row["attempt"] + 1
         prompt = prompt_id(job, attempt)
@@ -88,6 +79,16 @@ class Jobs:
         started = {"job_id": job, "attempt": attempt, "backend": backend, "taken_at": self.pages.stamp()}
         self.pages.insert("attempts", {"prompt_id": prompt, **started})
         return self.get(job)
+
+    def hold(self, job: Job) -> None:
+        """Raises Withdrawn if the attempt that somebody holds is not the job's own any more: it was begun anew."""
+        if not self.is_held(job):
+            raise Withdrawn(f"{job.id} was begun anew.")
+
+    def is_held(self, job: Job) -> bool:
+        """Whether the attempt that somebody holds is still the job's own, cancelled or not."""
+        row = self.pages.one("SELECT attempt, prompt_id FROM jobs WHERE id = ?", [job.id])
+        return row is not None and (row["attempt"], row["prompt_id"]) == (job.attempt, job.prompt_id)
 
     def _end_attempt(self, row: Row, error: str | None) -> None:
         ended = [self.pages.stamp(), error, row["prompt_id"]]

@@ -159,12 +159,18 @@ class Orders:
 
     # -- taking back ----------------------------------------------------------------------------------------------
 
-    def recall(self, job: str) -> None:
-        """A prompt was sent although its job is cancelled by now: it is to be cancelled too."""
-        with self.pages.atomic():
-            row = self.pages.one("SELECT * FROM jobs WHERE id = ? AND state = 'cancelled' AND error IS NOT NULL", [job])
-            if row is not None:
-                self.jobs.recall(row)
+    def recall(self, job: Job) -> bool:
+        """A prompt was sent although its job is cancelled, or begun anew, by now: it is to be cancelled too.
+
+        False when it was begun anew: what lies in the spool is the new attempt's.
+        """
+        held = self.jobs.is_held(job)
+        sql = (
+            "SELECT 1 FROM jobs WHERE id = ? AND attempt >= ? AND (NOT ? OR state = 'cancelled' AND error IS NOT NULL)"
+        )
+        if job.prompt_id and job.backend and self.pages.one(sql, [job.id, job.attempt, held]):
+            self.recall_prompt(job.prompt_id, job.backend)
+        return held
 
     def recall_prompt(self, prompt: str, backend: str) -> None:
         """This prompt is to be cancelled, whatever becomes of its job."""

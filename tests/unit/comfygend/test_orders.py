@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,13 @@ def test_whoever_works_on_a_cancelled_job_learns_of_it(ledger: Ledger) -> None:
     """Whatever it wants to write down next."""
     job = reach(ledger, JobState.SUBMITTED)
     ledger.orders.cancel(job, by=BY)
-    for step in (
+    steps: tuple[Callable[[], object], ...] = (
         lambda: ledger.jobs.submitted(job),
         lambda: ledger.jobs.generated(job, [OUTPUT], {}),
         lambda: ledger.jobs.failed(job, ERROR),
         lambda: ledger.jobs.put_back(job, reason="x"),
-        lambda: ledger.jobs.again(job, A, "x"),
-    ):
+    )
+    for step in steps:
         with pytest.raises(Withdrawn):
             step()
 
@@ -156,21 +156,36 @@ def test_a_request_that_asks_for_a_cancellation_is_done_by_it(ledger: Ledger) ->
 def test_recalls_and_discards_are_remembered_until_they_are_done(ledger: Ledger) -> None:
     """A prompt that was sent after all is recalled too; one that another service has is not."""
     job = reach(ledger, JobState.SUBMITTED)
-    ledger.orders.recall(job)
+    held = ledger.jobs.get(job)
+    ledger.orders.recall(held)
     assert ledger.orders.recalls(A) == []
     ledger.orders.cancel(job, by=BY)
     (prompt,) = ledger.orders.recalls(A)
     ledger.orders.recalled(prompt)
     assert ledger.orders.recalls(A) == []
-    ledger.orders.recall(job)
+    ledger.orders.recall(held)
     assert ledger.orders.recalls(A) == [prompt]
+
+
+def test_whoever_holds_an_attempt_of_a_job_that_was_begun_anew_learns_of_it(ledger: Ledger) -> None:
+    """Its own prompt is recalled, and never that of the attempt after it."""
+    job = reach(ledger, JobState.SUBMITTED)
+    held = ledger.jobs.get(job)
+    ledger.jobs.hold(held)
+    ledger.jobs.put_back(job, reason="x")
+    new = ledger.jobs.take(A)
+    assert new is not None
+    with pytest.raises(Withdrawn):
+        ledger.jobs.hold(held)
+    assert (ledger.orders.recall(held), ledger.orders.recall(new)) == (False, True)
+    assert ledger.orders.recalls(A) == [held.prompt_id]
 
 
 def test_what_another_service_has_is_neither_recalled_nor_discarded(ledger: Ledger) -> None:
     """Its prompt and its outputs are the same as ours."""
     job = reach(ledger, JobState.GENERATED)
     ledger.requests.withdraw("r1")
-    ledger.orders.recall(job)
+    ledger.orders.recall(ledger.jobs.get(job))
     assert (ledger.orders.recalls(A), ledger.orders.unwanted()) == ([], [])
 
 

@@ -1,0 +1,138 @@
+"""A job that is cancelled and tried again while its first attempt is still in somebody's hands: it runs once more, and
+only once; who held the first attempt lets go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comfygen.errors import KeyInvalid
+from comfygen.simulator import Fault, Simulator
+from comfygend import publisher as publisher_module
+from comfygend import worker as worker_module
+from comfygend.ledger import Job, JobState, NewJob, RequestState, Withdrawn
+from tests.integration.comfygend.indexing import running, until
+from tests.integration.comfygend.jobs import Office
+from tests.integration.comfygend.memory import MemoryStore
+from tests.integration.comfygend.test_publishing import RED, pressing
+from tests.integration.comfygend.working import Workshop, small, soon, workshop
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests do not wait as long as a service that spares its servers."""
+    for name in ("IDLE_SECONDS", "SECOND_LOOK_SECONDS", "FIRST_DELAY", "LONGEST_DELAY"):
+        monkeypatch.setattr(worker_module, name, 0.02)
+    for name in ("LONGEST_WAIT", "IDLE_SECONDS"):
+        monkeypatch.setattr(publisher_module, name, 0.01)
+
+
+async def cancelled_and_retried(office: Office, job: Job, new: NewJob | None = None) -> None:
+    """What a person does who changes their mind twice; the recall of the first prompt has not been told yet."""
+    again = new or NewJob(request=job.request, plan=job.plan, batch_index=0, batch_of=1)
+    await office.ledger(lambda ledger: ledger.orders.cancel(job.id, by="a person"))
+    await office.ledger(lambda ledger: ledger.requests.filed(job.request_id))
+    await office.ledger(lambda ledger: ledger.orders.retry(job.request_id))
+    await office.ledger(lambda ledger: ledger.requests.accept(job.request_id, [again]))
+    office.bell.ring()
+
+
+async def finished(made: Workshop, job: Job) -> Job:
+    """Wait until the job is generated and nobody holds it any more."""
+    await made.wait(job, states={JobState.GENERATED})
+    await soon(lambda: not any(worker.backend.running for worker in made.workers))
+    return await made.office.job(job.id)
+
+
+async def test_a_prompt_that_ends_after_its_job_was_tried_again_disturbs_nothing(tmp_path: Path) -> None:
+    """The first prompt does not heed its interruption at once, as in the middle of a long step."""
+    async with Simulator(faults=[{"kind": "stall"}]) as simulator, workshop(tmp_path, simulator.url) as made:
+        (job,) = await made.office.accepted(small())
+        async with made.working():
+            made.office.bell.ring()
+            await soon(lambda: simulator.queue.running)
+            await cancelled_and_retried(made.office, job)
+            job = await finished(made, job)
+        assert (job.state, job.attempt, job.failures, len(simulator.posted)) == (JobState.GENERATED, 2, 0, 2)
+
+
+async def test_a_hand_that_waited_for_its_comfyui_lets_a_job_go_that_another_one_has(tmp_path: Path) -> None:
+    """The other server has generated it meanwhile."""
+    async with Simulator() as lost, Simulator() as other, workshop(tmp_path, lost.url, other.url) as made:
+        lost.faults.add(Fault(kind="stall"))
+        first, second = (replace(made, workers=(worker,)) for worker in made.workers)
+        (job,) = await made.office.accepted(small())
+        async with first.working():
+            made.office.bell.ring()
+            await soon(lambda: lost.queue.running)
+            lost.faults.add(Fault(kind="refuse_connections", times=10_000))
+            await soon(lambda: not first.workers[0].backend.reached.is_set())
+            await cancelled_and_retried(made.office, job)
+            async with second.working():
+                await made.wait(job, states={JobState.GENERATED})
+            lost.faults.clear()
+            job = await finished(made, job)
+        assert (job.backend, job.attempt, len(other.posted), len(lost.posted)) == (other.url, 2, 1, 1)
+        assert made.office.spool.has(await made.outputs(job))
+
+
+async def test_a_prompt_posted_after_its_job_was_tried_again_is_recalled(tmp_path: Path) -> None:
+    """The ledger was faster than the POST."""
+    async with Simulator() as simulator, workshop(tmp_path, simulator.url) as made:
+        (job,) = await made.office.accepted(small())
+
+        async def tried_again_first(asked: Job) -> bool:
+            if asked.attempt == 1:
+                await cancelled_and_retried(made.office, asked)
+                await until(lambda: made.office.ledger(lambda ledger: not ledger.orders.recalls(simulator.url)))
+                await made.wait(job, states={JobState.GENERATED})
+                simulator.faults.add(Fault(kind="stall"))
+            return True
+
+        late = made.with_workers(is_ours=tried_again_first)
+        async with late.working():
+            made.office.bell.ring()
+            await soon(lambda: len(simulator.posted) == 2)
+            job = await finished(late, job)
+            await soon(lambda: not simulator.queue.running and not simulator.queue.pending)
+        assert (job.attempt, job.failures, len(simulator.posted)) == (2, 0, 2)
+
+
+async def test_a_job_tried_again_while_it_is_uploaded_is_not_published_as_it_was(tmp_path: Path) -> None:
+    """It would be published without any output; it is generated anew instead."""
+    store = MemoryStore()
+    async with pressing(tmp_path, store) as made:
+        job = await made.office.generated(RED)
+
+        async def tried_again(asked: Job) -> bool:
+            await cancelled_and_retried(made.office, asked)
+            return True
+
+        object.__setattr__(made.publisher, "is_ours", tried_again)
+        with pytest.raises(Withdrawn):
+            await made.publisher.publish(job)
+        assert (await made.office.job(job.id)).state is JobState.QUEUED
+        assert (await made.office.request(job)).state is RequestState.ACCEPTED
+
+
+async def test_a_job_cancelled_while_its_key_is_refused_ends_no_service(tmp_path: Path) -> None:
+    """It stays cancelled, and nothing of it is left."""
+    store = MemoryStore()
+    async with pressing(tmp_path, store) as made:
+        job = await made.office.generated(RED)
+
+        def refuse(verb: str, key: str) -> None:
+            raise KeyInvalid(f"{key!r} is too long for this file system.")
+
+        async def cancelled(asked: Job) -> bool:
+            await made.office.ledger(lambda ledger: ledger.orders.cancel(asked.id, by="a person"))
+            return True
+
+        store.before = refuse
+        object.__setattr__(made.publisher, "is_ours", cancelled)
+        async with running([made.publisher.run()]):
+            await soon(lambda: not (made.office.spool.folder / job.id).exists())
+            await until(lambda: made.office.ledger(lambda ledger: not ledger.orders.unwanted()))
+        assert (await made.office.job(job.id)).state is JobState.CANCELLED
