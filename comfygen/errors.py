@@ -69,9 +69,10 @@ class ComfyGenError(Exception):
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str | None = None) -> None:
+        """`field` is the key that it is about, where that is known."""
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        self.hint = hint
+        self.hint, self.field = hint, field
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -139,13 +140,9 @@ class KeyInvalid(InvalidInput):
 
 
 class NotFound(ComfyGenError):
-    """What was named does not exist; `field` is the key that named it, where that is known."""
+    """What was named does not exist."""
 
     code = "not_found"
-
-    def __init__(self, message: str | None = None, *, hint: str | None = None, field: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.field = field
 
 
 class ComfyUIError(ComfyGenError):

@@ -132,7 +132,7 @@ def _problems(error: ComfyGenError) -> Sequence[Problem]:
     """The mistakes that an error tells."""
     if isinstance(error, InvalidInput) and error.problems:
         return error.problems
-    return [Problem(field=getattr(error, "field", None), message=error.message, hint=error.hint)]
+    return [Problem(field=error.field, message=error.message, hint=error.hint)]
 
 
 __all__ = ["Inputs", "Kitchen", "Prepared", "prepare", "seeds"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -135,15 +135,7 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         store, source = await stack.enter_async_context(open_store(config.store))
         inboxes, ears = await _inboxes(config, stack, ledger)
         by_name = {inbox.name: inbox for inbox in inboxes}
-        prefixes = [(ear.store, ear.prefix) for ear in ears]
-        folders = [*(place.folder for place in config.inbox if place.folder is not None), *config.inputs]
-        inputs = SpooledInputs(
-            config.state_dir / "inputs",
-            allowed=folders,
-            store=store,
-            prefixes=prefixes,
-            fetcher=Fetcher(hosts=config.input_hosts, max_bytes=MAX_INPUT_BYTES) if config.input_hosts else None,
-        )
+        inputs = _inputs(config, store, ears)
         spool = Spool(config.spool)
         ear = _ear(store)
         indexer = Indexer(
@@ -186,6 +178,17 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
                 backends=backends,
             ),
         )
+
+
+def _inputs(config: Config, store: Store, ears: Sequence[Ear]) -> SpooledInputs:
+    """Input images come from the inboxes, from more folders and hosts that are named, and from the store."""
+    return SpooledInputs(
+        config.state_dir / "inputs",
+        allowed=[*(place.folder for place in config.inbox if place.folder is not None), *config.inputs],
+        store=store,
+        prefixes=[(ear.store, ear.prefix) for ear in ears],
+        fetcher=Fetcher(hosts=config.input_hosts, max_bytes=MAX_INPUT_BYTES) if config.input_hosts else None,
+    )
 
 
 async def _is_ours(ledger: OnThread[Ledger], inboxes: Mapping[str, Inbox], job: Job) -> bool:
