@@ -26,4 +26,7 @@ def as_number(value: object) -> float | None:
     """The value if it is a finite number (true and false are none), else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None  # JSON has integers beyond all floats

@@ -177,6 +177,8 @@ class Transport:
         Errors of the local disk leave as the OSError that they are.
         """
         name, headers = params["filename"], {"Accept-Encoding": "identity"}
+        if any("\ud800" <= char <= "\udfff" for value in params.values() for char in value):
+            raise OutputMissing(f"{name!r} is a name that cannot be asked for.")
         with translated(self.server):
             async with self.session.get(
                 self.url + path, params=params, headers=headers, timeout=self._patient, allow_redirects=False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from dataclasses import dataclass, field
 
@@ -30,28 +29,39 @@ class Backend:
 
     def lost(self, error: ComfyUIUnavailable) -> None:
         """It did not answer: nothing is sent until it does again."""
+        self.failures += self.reached.is_set()
         self.reached.clear()
         self.away.set()
         self.board.trouble(self.name, error.message, f"{error.hint or ''} Jobs wait until it is back.".strip())
 
     async def watch(self) -> None:
-        """Find out whether it is there: often while it is not, now and then while it is. Until cancelled."""
+        """Find out whether it is there: often while it is not, now and then while it is. Until cancelled.
+
+        One that is there and is lost all the same (it says who it is, and cannot do anything else) is asked ever more
+        rarely, too.
+        """
         while True:
             try:
                 self.server = await self.client.server(refresh=True)
             except ComfyUIUnavailable as exc:
                 self.lost(exc)
                 self.failures += 1
-                wait = backoff(self.failures, 0.5 + random.random() / 2, first=FIRST_WAIT, longest=LONGEST_WAIT)
-                await asyncio.sleep(wait)
+                await self._pause()
                 continue
-            self.failures = 0
             self.away.clear()
             self.reached.set()
             self.board.well(self.name)
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self.away.wait()
+            except TimeoutError:
+                self.failures = 0
+            else:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        wait = backoff(self.failures, 0.5 + random.random() / 2, first=FIRST_WAIT, longest=LONGEST_WAIT)
+        await asyncio.sleep(wait)
 
     def told(self) -> dict[str, object]:
         """What /status says about it."""

@@ -30,20 +30,34 @@ class Heritage:
             ext="x",
         )
         keys = [stored.key async for stored in self.store.list(sample.removesuffix(".x"))]
-        sidecars = [await self._read(key) for key in keys if output_key(key) in keys]
+        sidecars = [await self._read(key) | {"key": output_key(key)} for key in keys if output_key(key) in keys]
         same = sorted((told for told in sidecars if told.get("graph_sha256") == job.plan.graph_sha256), key=_place)
-        whole = bool(same) and [_place(told) for told in same] == list(range(1, _count(same[0]) + 1))
-        return [_output(n, told) for n, told in enumerate(same, start=1)] if whole else []
+        whole = bool(same) and len(same) == _count(same[0])
+        numbered = all(_place(told) == n for n, told in enumerate(same, start=1))
+        return [_output(n, told) for n, told in enumerate(same, start=1)] if whole and numbered else []
 
     async def _read(self, key: str) -> dict[str, Any]:
         try:
             body, _ = await self.store.get(key, max_bytes=MAX_SIDECAR_BYTES)
             told = json.loads(body)
-        except (StoreError, ValueError) as exc:
+        except (StoreError, ValueError, RecursionError) as exc:
             if isinstance(exc, StoreError) and exc.retryable:
                 raise
             return {}
-        return told if isinstance(told, dict) else {}
+        return told if isinstance(told, dict) and _makes_sense(told) else {}
+
+
+def _makes_sense(told: dict[str, Any]) -> bool:
+    """Whether what a sidecar says of its output can be believed: somebody may have edited it."""
+    texts = all(isinstance(told.get(name), str) for name in ("output_node", "media_type", "sha256"))
+    sizes = [told.get("bytes"), *(told.get(name, 0) or 0 for name in ("width", "height", "frames"))]
+    fps = told.get("fps") or 0
+    return (
+        texts
+        and all(type(size) is int and 0 <= size < 2**63 for size in sizes)
+        and type(fps) in (int, float)
+        and 0 <= fps < 2**31
+    )
 
 
 def _batch(told: dict[str, Any], name: str) -> int:
@@ -65,12 +79,12 @@ def _count(told: dict[str, Any]) -> int:
 def _output(n: int, told: dict[str, Any]) -> Output:
     return Output(
         n=n,
-        node=str(told.get("output_node")),
+        node=told["output_node"],
         path="",
-        key=str(told.get("key")),
-        media_type=str(told.get("media_type")),
-        bytes=int(told.get("bytes") or 0),
-        sha256=str(told.get("sha256")),
+        key=told["key"],
+        media_type=told["media_type"],
+        bytes=told["bytes"],
+        sha256=told["sha256"],
         width=told.get("width"),
         height=told.get("height"),
         frames=told.get("frames"),

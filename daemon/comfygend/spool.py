@@ -7,6 +7,7 @@ import hashlib
 import logging
 import mimetypes
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from comfygend.logs import escaped
 
 log = logging.getLogger(__name__)
 FETCHES = 3
+SUFFIX = re.compile(r"\.[a-z0-9_-]{1,16}")
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".avif", ".bmp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
@@ -82,7 +84,7 @@ class Spool:
         return await self._one(client, job, place, n, ref, of)
 
     async def _one(self, client: ComfyUIClient, job: Job, place: Path, n: int, ref: OutputRef, of: int) -> Output:
-        suffix = PurePosixPath(ref.filename).suffix.lower() or ".bin"
+        suffix = suffix_of(ref.filename)
         part, whole = place / f"{n}{suffix}.part", place / f"{n}{suffix}"
         size = await client.fetch(ref, part)
         if size == 0:
@@ -117,6 +119,12 @@ class Spool:
             for path in self.folder.iterdir():
                 if path.name not in jobs:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def suffix_of(filename: str) -> str:
+    """The ending that a file gets in the spool and in the store: its own, where that is a plain one."""
+    suffix = PurePosixPath(filename).suffix.lower()
+    return suffix if SUFFIX.fullmatch(suffix) else ".bin"
 
 
 def look_into(path: Path, suffix: str) -> Facts:
