@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -55,14 +54,6 @@ async def until_inbox(home: House, state: str) -> None:
 def reported(home: House, name: str) -> bool:
     """Whether a request has its result."""
     return name in home.reports()
-
-
-@pytest.fixture
-def common() -> Iterator[Path]:
-    """A folder that other users reach; pytest's own are closed to them, also again while a test runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 def give(home: House, user: int) -> None:
