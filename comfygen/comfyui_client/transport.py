@@ -58,7 +58,7 @@ def translation(kind: type[Exception]) -> Translation:
 def translate(exc: Exception, server: str) -> ComfyUIError:
     """Our error for a foreign one; `server` is the address to show."""
     row = translation(type(exc))
-    detail = f" ({exc})" if str(exc) else ""
+    detail = "" if isinstance(exc, aiohttp.InvalidURL) else f" ({exc})" if str(exc) else ""  # there may be a password
     return row.error(f"ComfyUI at {server} {row.message}{detail}.", hint=row.hint)
 
 
@@ -211,6 +211,6 @@ def _shown(url: str) -> str:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("no http address")
     except ValueError as exc:
-        message = f"{url!r} is no address of a ComfyUI server."
+        message = f"{url.rpartition('@')[2]!r} is no address of a ComfyUI server."
         raise ComfyUIError(message, hint="It looks like http://127.0.0.1:8188.") from exc
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

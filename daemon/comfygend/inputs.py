@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from comfygen.errors import ComfyGenError, KeyInvalid, NoSuchKey
+from comfygen.sidecar import bare_url
 from comfygen.store import Store
 from comfygend.fetching import BESIDE, Fetcher
 from comfygend.inbox.drops import write_durably
@@ -71,8 +72,8 @@ class SpooledInputs:
 
     async def _fetched(self, address: str) -> bytes:
         if self.fetcher is None:
-            shown = address.partition("?")[0][:80]  # there are secrets in queries
-            raise InputRefused(f"{shown!r} is an address; addresses are not fetched.", hint=BESIDE)
+            shown = bare_url(address.partition("?")[0])[:80]
+            raise InputRefused(f"input_image: {shown!r} is an address; addresses are not fetched.", hint=BESIDE)
         return await self.fetcher.fetch(address)
 
     def _find(self, reference: str) -> Path | None:

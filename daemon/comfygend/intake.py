@@ -39,7 +39,7 @@ class Intake:
     new_id: Callable[[], str]
     again: Bell = field(default_factory=Bell)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
-    hindered: set[str] = field(default_factory=set)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Take every complete file, now and from now on, until cancelled."""
@@ -103,7 +103,10 @@ class Intake:
             await self.again.after(seen, RETRY_SECONDS)
 
     async def _accept_received(self) -> None:
-        for row in await self.ledger(lambda ledger: ledger.requests.received(self.inbox.name)):
+        rows = await self.ledger(lambda ledger: ledger.requests.received(self.inbox.name))
+        for request in self.waiting.keys() - {row.id for row in rows}:  # cancelled, or another service's
+            self.board.well(f"request {self.waiting.pop(request)}")
+        for row in rows:
             body = await self._body(row)
             async with self.one_at_a_time:
                 await self._accept(row, body)
@@ -163,6 +166,7 @@ class Intake:
             prepared = await prepare(body, file=row.name, kitchen=self.kitchen, draw=seeds(row.id))
         except ComfyGenError as error:
             if error.retryable:
+                self.waiting[row.id] = row.name
                 self.board.trouble(f"request {row.name}", error.message, error.hint)
                 return
             log.info("request %s (%s) refused: %s", row.id, row.name, _headline(error))
@@ -176,6 +180,7 @@ class Intake:
             await self.ledger(lambda ledger: ledger.requests.accept(row.id, jobs))
             failpoint(Point.ACCEPTED)
             log.info("request %s (%s) accepted: %d jobs", row.id, row.name, len(jobs))
+        self.waiting.pop(row.id, None)
         self.board.well(f"request {row.name}")
         self.bell.ring()
 

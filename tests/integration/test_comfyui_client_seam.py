@@ -126,3 +126,12 @@ def test_no_translation_hides_another() -> None:
     for row in TRANSLATIONS:
         assert not any(issubclass(row.foreign, earlier) for earlier in seen)
         seen.append(row.foreign)
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:99999", "[::1:9", "127.0.0.1:9", "nobody.invalid:9"])
+async def test_the_password_in_an_address_is_in_no_error(place: str) -> None:
+    """However wrong the address is: errors are logged, and told by /status."""
+    with pytest.raises(ComfyUIError) as caught:
+        async with ComfyUIClient(f"http://robot:sesame@{place}") as client:
+            await client.server()
+    assert "sesame" not in str(caught.value)

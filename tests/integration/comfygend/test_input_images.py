@@ -76,6 +76,7 @@ async def test_mistakes_are_told_even_while_the_store_is_away(tmp_path: Path) ->
     ("reference", "words"),
     [
         ("http://127.0.0.1/car.png", "addresses are not fetched"),
+        ("https://robot:sesame@example.org/car.png?key=sesame", "'https://example.org/car.png' is an address"),
         ("FILE:///etc/passwd", "addresses are not fetched"),
         ("//[x", "There is no"),
         ("/etc/passwd", "outside the folders"),

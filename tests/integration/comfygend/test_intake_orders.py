@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from comfygen.errors import StoreUnavailable
 from comfygen.pipeline import Kitchen
 from comfygend.inbox import Ending
 from comfygend.inputs import SpooledInputs
@@ -12,7 +13,7 @@ from comfygend.ledger import JobState, RequestState, Switch
 from tests import making
 from tests.integration.comfygend.indexing import running, until
 from tests.integration.comfygend.intaking import Door, door
-from tests.integration.comfygend.working import pause
+from tests.integration.comfygend.working import pause, soon
 
 ERROR = {"code": "execution_failed", "message": "the lake is dry"}
 
@@ -155,3 +156,16 @@ async def test_a_request_that_is_cancelled_while_it_is_prepared_does_not_stop_th
         made.drop("b.yaml")
         rows = await made.decided(2)
         assert [row.state for row in rows] == [RequestState.CANCELLED, RequestState.ACCEPTED]
+
+
+async def test_a_request_that_is_cancelled_while_it_waits_is_no_trouble_any_more(tmp_path: Path) -> None:
+    """Its store was away; nobody waits for it now."""
+    async with door(tmp_path) as made:
+        made.store.errors["get"] = [StoreUnavailable("Away.") for _ in range(99)]
+        made.drop("car.yaml", b"workflow: sd15-img2img\nprompt: a car\ninput_image: car.png\n")
+        async with running([made.intake.run(), made.intake.retry()]):
+            await soon(lambda: "request car.yaml" in made.office.board.troubles)
+            await made.office.ledger(lambda ledger: ledger.orders.cancel("r0", by="a person"))
+            made.intake.again.ring()
+            await soon(lambda: not made.office.board.troubles)
+        assert made.intake.waiting == {}
