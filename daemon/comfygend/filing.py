@@ -46,7 +46,7 @@ class Filing:
 
     def _tell(self, failed: Mapping[str, Exception], rows: Sequence[RequestRow]) -> None:
         """The first one that cannot be put away is the trouble of its inbox; it ends when there is none."""
-        for inbox in {row.inbox for row in rows}:
+        for inbox in self.inboxes:
             first = next((row for row in rows if row.inbox == inbox and row.id in failed), None)
             if first is None:
                 self.board.well(f"filing {inbox}")

@@ -16,14 +16,14 @@ class JournalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         priority = PRIORITIES.get(record.levelno, 6)
-        return "\n".join(f"<{priority}>{line}" for line in escaped(super().format(record)).splitlines())
+        return "\n".join(f"<{priority}>{line}" for line in told(super().format(record)).splitlines())
 
 
 class TerminalFormatter(logging.Formatter):
     """Time, level and text; what could move a terminal's cursor is shown as an escape."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return told(super().format(record))
 
 
 class Flood(logging.Filter):
@@ -50,6 +50,11 @@ class Flood(logging.Filter):
             since, count = now, 0
         self._seen[kind] = since, count + 1
         return count < self.most
+
+
+def told(text: str) -> str:
+    """A record as it is written: further lines of it are indented, so that none passes for a record of its own."""
+    return escaped(text).replace("\n", "\n    ")
 
 
 def escaped(text: str) -> str:

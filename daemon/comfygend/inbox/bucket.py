@@ -134,6 +134,7 @@ class BucketInbox(Inbox):
                 self._done.add(found.id)
                 yield item
         self._done &= present
+        self.claims.forget_gone(present)
         self._waiting = waiting
         if sweep:
             await self._sweep(present)

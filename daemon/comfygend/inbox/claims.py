@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -101,6 +101,10 @@ class Claims:
             self._seen[request] = (found.etag, self.clock())
             return False
         return self.clock() - since > self.lease
+
+    def forget_gone(self, present: Set[str]) -> None:
+        """Of requests that are not there any more, nobody's silence is counted."""
+        self._seen = {request: seen for request, seen in self._seen.items() if request in present}
 
     def start_over(self) -> None:
         """Begin to count silence anew: while the store was away, nobody could renew a claim."""

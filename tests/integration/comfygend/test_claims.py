@@ -139,3 +139,14 @@ async def test_a_claim_that_cannot_be_read_falls_to_who_waits(services: Services
     assert await services.two.acquire("r", "a") is None
     services.second.seconds = LEASE + 1
     assert await services.two.acquire("r", "a") is not None
+
+
+async def test_claims_of_requests_that_are_gone_are_forgotten(services: Services) -> None:
+    """Years of requests that other services have done take no memory; of those still there, silence counts on."""
+    for request in ("r", "s"):
+        await services.one.acquire(request, request)
+        await services.two.acquire(request, request)
+    services.two.forget_gone({"s"})
+    services.second.seconds += LEASE + 1
+    assert list(services.two._seen) == ["s"]
+    assert await services.two.acquire("s", "s") is not None

@@ -142,6 +142,26 @@ async def test_what_cannot_be_put_away_is_told_and_keeps_no_other_waiting(tmp_pa
         assert made.left() == ["done/lake.yaml", "failed/lake.yaml"]
 
 
+async def test_a_request_that_another_service_takes_over_is_no_trouble_any_more(tmp_path: Path) -> None:
+    """It could not be put away here; now it need not be."""
+    async with cabinet(tmp_path) as made:
+        made.inbox.failed.rmdir()
+        made.inbox.failed.write_text("no folder", encoding="utf-8")
+        job = await made.ended(fail=True)
+
+        async def has_trouble() -> bool:
+            return TROUBLE in made.office.board.troubles
+
+        async def has_none() -> bool:
+            made.office.bell.ring()
+            return not made.office.board.troubles
+
+        async with running([made.filing.run()]):
+            await until(has_trouble)
+            await made.office.ledger(lambda ledger: ledger.requests.withdraw(job.request_id))
+            await until(has_none)
+
+
 async def test_a_request_of_an_inbox_that_is_not_configured_any_more_is_closed(tmp_path: Path) -> None:
     """There is nowhere to put it; the ledger has it all."""
     async with cabinet(tmp_path, name="folder:/another") as made:

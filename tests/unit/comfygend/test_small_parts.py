@@ -18,7 +18,7 @@ from comfygend.bell import Bell
 from comfygend.board import Board
 from comfygend.failpoints import Point
 from comfygend.lock import locked
-from comfygend.logs import JournalFormatter, escaped
+from comfygend.logs import JournalFormatter, TerminalFormatter, escaped
 from comfygend.notify import Notify
 from comfygend.threads import OnThread
 
@@ -142,7 +142,13 @@ async def test_a_cancelled_caller_leaves_no_work_half_done() -> None:
 def test_every_line_for_the_journal_has_its_priority() -> None:
     """journald takes a priority per line, also within a traceback."""
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "one\ntwo", None, None)
-    assert JournalFormatter("%(message)s").format(record) == "<3>one\n<3>two"
+    assert JournalFormatter("%(message)s").format(record) == "<3>one\n<3>    two"
+
+
+def test_a_line_break_in_a_prompt_begins_no_record_of_its_own() -> None:
+    """What looks like another record, in an error that quotes a prompt, is indented."""
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "%s", ("lake\n12:00:00 INFO job published",), None)
+    assert TerminalFormatter("%(message)s").format(record) == "lake\n    12:00:00 INFO job published"
 
 
 def test_control_characters_never_reach_a_terminal() -> None:
