@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from comfygen.errors import KeyInvalid
+from comfygen.errors import KeyInvalid, StoreUnavailable
 from comfygen.simulator import Fault, Simulator
 from comfygend import publisher as publisher_module
 from comfygend import worker as worker_module
-from comfygend.ledger import Job, JobState, NewJob, RequestState, Withdrawn
+from comfygend.ledger import Job, JobState, Ledger, NewJob, RequestState, Withdrawn
 from tests.integration.comfygend.indexing import running, until
 from tests.integration.comfygend.jobs import Office
 from tests.integration.comfygend.memory import MemoryStore
 from tests.integration.comfygend.test_publishing import RED, pressing
-from tests.integration.comfygend.working import Workshop, small, soon, workshop
+from tests.integration.comfygend.working import Workshop, small, soon, taken, workshop
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +136,19 @@ async def test_a_job_cancelled_while_its_key_is_refused_ends_no_service(tmp_path
             await soon(lambda: not (made.office.spool.folder / job.id).exists())
             await until(lambda: made.office.ledger(lambda ledger: not ledger.orders.unwanted()))
         assert (await made.office.job(job.id)).state is JobState.CANCELLED
+
+
+async def test_an_inherited_job_whose_prompt_runs_is_not_put_back_while_the_store_is_away(tmp_path: Path) -> None:
+    """Whether another service has published it is asked before anything is sent, not after a restart."""
+    async with Simulator() as simulator, workshop(tmp_path, simulator.url) as made:
+        job = await taken(made, post=True, told=True)
+        await made.office.ledger(lambda ledger: inherit(ledger, job))
+        made.store.errors["list"] = [StoreUnavailable() for _ in range(3)]
+        (job,) = await made.ended(job)
+        assert (job.state, job.attempt, len(simulator.posted)) == (JobState.GENERATED, 1, 1)
+
+
+def inherit(ledger: Ledger, job: Job) -> None:
+    """As if another service had begun the job's request."""
+    with ledger.pages.atomic():
+        ledger.pages.write("UPDATE jobs SET inherited = 1 WHERE id = ?", [job.id])
