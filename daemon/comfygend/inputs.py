@@ -73,7 +73,7 @@ class SpooledInputs:
     async def _fetched(self, address: str) -> bytes:
         if self.fetcher is None:
             shown = bare_url(address.partition("?")[0])[:80]
-            raise InputRefused(f"input_image: {shown!r} is an address; addresses are not fetched.", hint=BESIDE)
+            raise InputRefused(f"{shown!r} is an address; addresses are not fetched.", hint=BESIDE)
         return await self.fetcher.fetch(address)
 
     def _find(self, reference: str) -> Path | None:

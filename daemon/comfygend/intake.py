@@ -39,6 +39,7 @@ class Intake:
     new_id: Callable[[], str]
     again: Bell = field(default_factory=Bell)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    hindered: set[str] = field(default_factory=set)
     waiting: dict[str, str] = field(default_factory=dict)
 
     async def run(self) -> None:
