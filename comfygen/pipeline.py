@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from comfygen.errors import ComfyGenError, InvalidInput, Problem, RequestInvalid
 from comfygen.images import prepare_input
 from comfygen.plan import InputImage, Plan, make_plan
-from comfygen.request import Request, expand, parse_requests, place_problem
+from comfygen.request import Request, expand, parse_requests, place_problems
 from comfygen.resources import Library
 
 MAX_RANDOM_SEED = 2**53 - 1
@@ -71,7 +71,7 @@ async def prepare(text: bytes, *, file: str, kitchen: Kitchen, draw: Iterator[in
     is half-done. To be called while the inputs are `holding`.
     """
     prepared: list[Prepared] = []
-    problems: list[Problem] = []
+    found: list[tuple[int, Problem]] = []
     away: ComfyGenError | None = None
     images: Images = {}
     for number, request in enumerate(parse_requests(text, file=file)):
@@ -81,13 +81,11 @@ async def prepare(text: bytes, *, file: str, kitchen: Kitchen, draw: Iterator[in
                 plan = await _plan(single, kitchen, next(draw), images)
             except ComfyGenError as error:
                 away = error if error.retryable else away
-                fresh = [] if error.retryable else _problems(error)
-                placed = [place_problem(problem, text, file=file, document=number) for problem in fresh]
-                problems += [problem for problem in placed if problem not in problems]
+                found += [] if error.retryable else [(number, problem) for problem in _problems(error)]
             else:
                 prepared.append(Prepared(request=single, plan=plan, batch_index=place, batch_of=len(singles)))
-    if problems:
-        raise RequestInvalid(f"{file} cannot be used:", problems=problems)
+    if found:
+        raise RequestInvalid(f"{file} cannot be used:", problems=place_problems(found, text, file=file))
     if away is not None:
         raise away
     return tuple(prepared)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 from comfygen.documents import Document, dump_document, read_documents
 from comfygen.errors import InvalidInput, Problem, RequestInvalid
@@ -76,24 +76,22 @@ def _headline(count: int) -> str:
     return "The request cannot be used: 1 mistake." if count == 1 else f"The request cannot be used: {count} mistakes."
 
 
-def place_problem(problem: Problem, text: bytes, *, file: str, document: int) -> Problem:
-    """A mistake that was found in a request later, at its line in the nth document of its file (from 0).
+def place_problems(found: Sequence[tuple[int, Problem]], text: bytes, *, file: str) -> list[Problem]:
+    """Mistakes that were found in requests later, each once, with its file and the line of its field.
 
-    `text` is what the requests were parsed from. A mistake that has a file already is about that one.
+    Each comes with the number (from 0) of its document in `text`, which the requests were parsed from. One that has a
+    file already is about that one.
     """
-    if problem.file is not None:
-        return problem
-    line = _key_lines(text, file)[document].get(problem.field or "")
-    return replace(problem, file=file, line=line)
+    documents = read_documents(text, file=file)
+    placed = [
+        problem if problem.file else replace(problem, file=file, line=documents[number].line(_path(problem)))
+        for number, problem in found
+    ]
+    return list(dict.fromkeys(placed))
 
 
-@lru_cache(maxsize=4)
-def _key_lines(text: bytes, file: str) -> tuple[dict[str, int], ...]:
-    """The lines of the keys of each document."""
-    return tuple(
-        {str(path[0]): line for path, line in document.lines.items() if len(path) == 1}
-        for document in read_documents(text, file=file)
-    )
+def _path(problem: Problem) -> tuple[str, ...]:
+    return (problem.field,) if problem.field else ()
 
 
 def request_yaml(request: Request) -> str:

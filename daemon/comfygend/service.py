@@ -121,8 +121,7 @@ async def reindex(config: Config) -> Tally:
     """Empty the index, in place, and fill it from the store. Raises ComfyGenError, or a group of StoreErrors."""
     with locked(config.state_dir):
         async with open_parts(config) as parts:
-            async for _ in parts.indexer.store.list():
-                break  # a store that is away leaves the index as it is
+            await anext(parts.indexer.store.list(), None)  # a store that is away leaves the index as it is
             await parts.indexer.lookout.index(lambda index: index.reset())
             return await parts.indexer.once()
 

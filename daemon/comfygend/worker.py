@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -36,6 +36,7 @@ from comfygend.recalls import Recalls
 from comfygend.retry import Again, Quarantine, backoff, judge
 from comfygend.spool import Spool, SpoolUnwritable
 from comfygend.threads import OnThread
+from comfygend.turn import Turn
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 1.0
@@ -52,7 +53,10 @@ class NotSent(ComfyGenError):
 
 @dataclass(eq=False, kw_only=True)
 class Worker:
-    """Works for one backend, with two jobs in hand: one runs while the next one waits in ComfyUI's queue."""
+    """Works for one backend, with two jobs in hand: one runs while the next one waits in ComfyUI's queue.
+
+    ComfyUI runs prompts in the order in which they come, so a hand has its `turn` until its job is posted.
+    """
 
     backend: Backend
     backends: int
@@ -68,6 +72,7 @@ class Worker:
     queue_timeout: float = 86_400.0
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     hands: int = 2
+    turn: Turn = field(default_factory=Turn)
 
     async def run(self) -> None:
         """Finish what was begun before a restart, then take one job after the other, until cancelled."""
@@ -83,7 +88,7 @@ class Worker:
             await self._carry(begun.pop(0), resumed=True)
         while True:
             seen = self.bell.rings
-            job = await self._next()
+            job = await self.turn.take(self._next)
             if job is None:
                 await self.bell.after(seen, IDLE_SECONDS)
             else:
@@ -94,9 +99,8 @@ class Worker:
         if not self.backend.reached.is_set():
             return None
         if (await self.ledger(lambda ledger: ledger.counts())).spooled_bytes >= self.spool_bytes:
-            self.backend.board.trouble(
-                "spool", "The spool is full.", "Generation goes on when the store takes outputs."
-            )
+            hint = "Generation goes on when the store takes outputs."
+            self.backend.board.trouble("spool", "The spool is full.", hint)
             return None
         self.backend.board.well("spool")
         return await self.ledger(lambda ledger: ledger.jobs.take(self.backend.name))
@@ -111,6 +115,7 @@ class Worker:
             if await self.ledger(lambda ledger: ledger.orders.recall(job)):
                 await asyncio.to_thread(self.spool.drop, job.id)
         finally:
+            self.turn.end(job)
             self.backend.running.pop(job.id, None)
         self.bell.ring()
 
@@ -160,7 +165,7 @@ class Worker:
         failpoint(Point.RAN)
         outputs = await self._collect(job, result)
         failpoint(Point.FETCHED)
-        timings = timings_of(result) | {"comfyui_version": self._version(), "simulated": self._simulated()}
+        timings = timings_of(result) | self._server()
         await self._note(job, lambda ledger: ledger.jobs.generated(job.id, outputs, timings))
         failpoint(Point.GENERATED)
         log.info("job %s generated: %d outputs", job.id, len(outputs))
@@ -199,6 +204,7 @@ class Worker:
             if not await self.is_ours(job):
                 raise Withdrawn("Another service has taken its request over.")
             await self.backend.client.submit(graph, prompt_id=str(job.prompt_id))
+        self.turn.end(job)
         failpoint(Point.POSTED)
         await self._note(job, lambda ledger: ledger.jobs.submitted(job.id))
         self.backend.running[job.id] = "submitted"
@@ -289,8 +295,6 @@ class Worker:
         except ComfyUIError as exc:
             log.warning("%s did not free its memory: %s", self.backend.name, exc)
 
-    def _version(self) -> str | None:
-        return self.backend.server.version if self.backend.server else None
-
-    def _simulated(self) -> bool:
-        return bool(self.backend.server and self.backend.server.simulated)
+    def _server(self) -> dict[str, object]:
+        server = self.backend.server
+        return {"comfyui_version": server.version if server else None, "simulated": bool(server and server.simulated)}

@@ -26,6 +26,7 @@ LAYERS: dict[str, float] = {
     "videos": 3,
     "config": 3,
     "backup": 3,
+    "mounts": 3,
     "sidecar": 3.5,
     "generation": 3.6,
     "comfyui_client": 4,

@@ -111,11 +111,11 @@ async def test_a_workflow_that_does_not_exist_is_a_mistake_of_its_field() -> Non
         (CAR.replace(b"car.png", b"cart.png"), 3, "input_image"),
         (LAKE + b"fps: 8\n", 3, "fps"),
         (LAKE + b"input_image: car.png\n", 3, "input_image"),
-        (CAR.replace(b"input_image: car.png\n", b""), None, "input_image"),
+        (CAR.replace(b"input_image: car.png\n", b""), 1, "input_image"),
     ],
 )
-async def test_what_only_planning_finds_has_its_line_too(text: bytes, line: int | None, field: str) -> None:
-    """The line of the key in its document; none for a key that is missing."""
+async def test_what_only_planning_finds_has_its_line_too(text: bytes, line: int, field: str) -> None:
+    """The line of the key; that of its document for a key that is missing."""
     (problem,) = await problems(text)
     assert (problem["file"], problem.get("line"), problem["field"]) == ("a.yaml", line, field)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from comfygen.cli.doctor.disks import writable
 from comfygen.cli.doctor.finding import Finding, bad, warn, well
 from comfygen.cli.doctor.site import Site
+from comfygen.mounts import is_other_mount
 
 SUFFIXES = {".yaml", ".yml", ".json"}
 PLACES = ("work", "done", "failed")
@@ -41,13 +42,9 @@ def _inbox(folder: Path) -> Iterator[Finding]:
 
 
 def _same_disk(check: str, folder: Path, place: Path) -> Iterator[Finding]:
-    """Whether files can be renamed into a place: tried with one that is not there, since mounts are told first."""
-    try:
-        os.rename(folder / ".comfygen-none", place / ".comfygen-none")  # noqa: PTH104
-    except OSError as exc:
-        if exc.errno == errno.EXDEV:
-            remedy = "Let work/, done/ and failed/ be plain folders inside the inbox: requests are renamed into them."
-            yield bad(check, f"{place} lies on another file system than the inbox.", remedy)
+    if is_other_mount(folder, place):
+        remedy = "Let work/, done/ and failed/ be plain folders inside the inbox: requests are renamed into them."
+        yield bad(check, f"{place} lies on another file system than the inbox.", remedy)
 
 
 def _unreadable(check: str, folder: Path) -> Iterator[Finding]:

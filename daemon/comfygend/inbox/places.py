@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 from comfygen.errors import InboxError
+from comfygen.mounts import is_other_mount
 
 MARKER = ".comfygen-inbox"
 PLACES = ("work", "done", "failed")
@@ -30,7 +29,7 @@ def make_places(folder: Path) -> int:
         hint = "Requests are renamed within the inbox, so the service's user needs to write there."
         raise InboxError(f"The inbox {folder} cannot be used: {exc.strerror}.", hint=hint) from exc
     for place in (folder / name for name in PLACES):
-        if _is_elsewhere(folder, place):
+        if is_other_mount(folder, place):
             hint = "Let work/, done/ and failed/ be plain folders inside the inbox."
             raise InboxError(f"Files cannot be renamed into {place}: it is another mount than its inbox.", hint=hint)
     return device
@@ -44,15 +43,3 @@ def is_there(folder: Path, device: int | None) -> bool:
     if (folder / MARKER).exists():
         return True
     return folder.is_dir() and folder.stat().st_dev == device
-
-
-def _is_elsewhere(folder: Path, place: Path) -> bool:
-    """Whether nothing can be renamed into a place. The kernel says so before it looks whether there is anything.
-
-    One file system that is mounted twice has one device number, and is two places all the same.
-    """
-    try:
-        os.rename(folder / f"{MARKER}-none", place / f"{MARKER}-none")  # noqa: PTH104
-    except OSError as exc:
-        return exc.errno == errno.EXDEV
-    return False

@@ -86,9 +86,8 @@ class Orders:
 
     def _cancel(self, subject: str, by: str) -> Cancelled:
         row, jobs = self.found(subject)
-        for job in jobs or ():
-            if job.state in (JobState.PUBLISHED, JobState.FAILED) and len(jobs or ()) == 1:
-                raise Conflict(f"Job {job.id} is already done: it is {job.state}.", hint=_hint(job.state))
+        if jobs is not None and len(jobs) == 1 and jobs[0].state in (JobState.PUBLISHED, JobState.FAILED):
+            raise Conflict(f"Job {jobs[0].id} is already done: it is {jobs[0].state}.", hint=_hint(jobs[0].state))
         if jobs is None or len(jobs) == len(self.jobs.of_request(row.id)):
             return self._cancel_request(row, by)
         return self._cancel_jobs(row, jobs, by)

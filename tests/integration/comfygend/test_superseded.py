@@ -79,25 +79,29 @@ async def test_a_hand_that_waited_for_its_comfyui_lets_a_job_go_that_another_one
 
 
 async def test_a_prompt_posted_after_its_job_was_tried_again_is_recalled(tmp_path: Path) -> None:
-    """The ledger was faster than the POST."""
-    async with Simulator() as simulator, workshop(tmp_path, simulator.url) as made:
+    """Another server was faster than the POST to the first one."""
+    async with Simulator() as one, Simulator() as other, workshop(tmp_path, one.url, other.url) as made:
+        simulators = {one.url: one, other.url: other}
         (job,) = await made.office.accepted(small())
+        first: list[Simulator] = []
 
         async def tried_again_first(asked: Job) -> bool:
             if asked.attempt == 1:
+                first.append(simulators[str(asked.backend)])
                 await cancelled_and_retried(made.office, asked)
-                await until(lambda: made.office.ledger(lambda ledger: not ledger.orders.recalls(simulator.url)))
+                await until(lambda: made.office.ledger(lambda ledger: not ledger.orders.recalls(str(asked.backend))))
                 await made.wait(job, states={JobState.GENERATED})
-                simulator.faults.add(Fault(kind="stall"))
+                first[0].faults.add(Fault(kind="stall"))
             return True
 
         late = made.with_workers(is_ours=tried_again_first)
         async with late.working():
             made.office.bell.ring()
-            await soon(lambda: len(simulator.posted) == 2)
+            await soon(lambda: len(one.posted) == len(other.posted) == 1)
             job = await finished(late, job)
-            await soon(lambda: not simulator.queue.running and not simulator.queue.pending)
-        assert (job.attempt, job.failures, len(simulator.posted)) == (2, 0, 2)
+            await soon(lambda: not first[0].queue.running and not first[0].queue.pending)
+        assert (job.attempt, job.failures, simulators[str(job.backend)] is first[0]) == (2, 0, False)
+        assert len(one.posted) == len(other.posted) == 1
 
 
 async def test_a_job_tried_again_while_it_is_uploaded_is_not_published_as_it_was(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from comfygen.images import check_image
 from comfygen.simulator import Fault, Simulator
 from comfygend import worker as worker_module
-from comfygend.ledger import JobState, RequestState
+from comfygend.ledger import Job, JobState, RequestState
 from comfygend.spool import FETCHES
 from tests.integration.comfygend.working import (
     CountingSimulator,
@@ -70,6 +71,22 @@ async def test_jobs_go_by_priority_and_not_before_their_time(tmp_path: Path) -> 
         order = {posted.prompt_id: n for n, posted in enumerate(simulator.posted)}
         assert [order[str(job.prompt_id)] for job in ended] == [1, 0, 2]
         assert (await made.office.job(jobs[2].id)).state is JobState.QUEUED
+
+
+async def test_jobs_are_posted_in_the_order_in_which_they_were_taken(tmp_path: Path) -> None:
+    """Also when something holds the first one up before it is posted: it waits for the second, in vain."""
+    async with Simulator() as simulator, workshop(tmp_path, simulator.url) as made:
+        jobs = await made.office.accepted(*(small(seed=n) for n in range(3)))
+
+        async def held_up(job: Job) -> bool:
+            if job.id == jobs[0].id:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await soon(lambda: simulator.posted)
+            return True
+
+        ended = await made.with_workers(is_ours=held_up).ended(*jobs)
+        assert [posted.prompt_id for posted in simulator.posted] == [job.prompt_id for job in ended]
 
 
 # -- after a restart --------------------------------------------------------------------------------------------------
