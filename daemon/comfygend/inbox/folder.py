@@ -259,7 +259,8 @@ class FolderInbox(Inbox):
             sync_folder(folder)
 
     def _claimed(self, request_id: str) -> Iterator[Path]:
-        return self.work.glob(f"{request_id}__*")
+        """No glob: of each pattern it keeps a compiled one in memory."""
+        return (path for path in self.work.iterdir() if path.name.startswith(f"{request_id}__"))
 
     def _is_free(self, folder: Path, name: str, suffix: str, request_id: str) -> bool:
         """Whether a name is nobody's, or was given to this very request before a crash."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -180,6 +182,24 @@ async def test_filing_again_after_a_crash_changes_nothing(tmp_path: Path) -> Non
         await made.filed()
         assert made.report("done/lake.yaml.result.json") == before
         assert made.left() == ["done/lake.yaml"]
+
+
+async def test_nothing_of_a_request_is_kept_in_memory_for_ever(tmp_path: Path) -> None:
+    """Such as a compiled pattern for the names of its files: there are many requests in a year."""
+    async with cabinet(tmp_path) as made:
+        await made.ended()
+        await made.filed()
+        before = compiled_patterns()
+        for _ in range(5):
+            await made.ended()
+        await made.filed()
+        assert compiled_patterns() == before
+
+
+def compiled_patterns() -> int:
+    """How many there are in this process."""
+    gc.collect()
+    return sum(type(each) is re.Pattern for each in gc.get_objects())
 
 
 async def test_prepared_images_go_with_the_last_job_that_needs_them(tmp_path: Path) -> None:
